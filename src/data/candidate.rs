@@ -1,0 +1,48 @@
+//! A code that may be right for a mention, and the index rows that speak for it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::icd::IcdCode;
+
+/// Where an index row's text came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Title of a catalogue entry.
+    Title,
+    /// Further wording of a catalogue entry.
+    Synonym,
+    /// Mention coded by an annotator.
+    Mention {
+        /// Number of the annotator, from 0.
+        annotator: u8,
+    },
+}
+
+/// A nearest index row of a candidate's code.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Support {
+    /// Cosine of row and mention, in `[-1, 1]`.
+    pub similarity: f32,
+    /// Where the row's text came from.
+    pub origin: Origin,
+    /// How many identical rows stand behind this one.
+    pub count: u32,
+    /// Whether row and mention are the same text after normalisation.
+    pub exact: bool,
+}
+
+/// A code that retrieval proposes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The code.
+    pub code: IcdCode,
+    /// Its title in the catalogue; empty if the catalogue lacks the code.
+    pub title: Arc<str>,
+    /// Score of the stage that ranked it last: higher is better, comparable within one mention only.
+    pub score: f32,
+    /// Rows that speak for the code, nearest first.
+    pub support: Vec<Support>,
+}

@@ -1,0 +1,13 @@
+//! The values that flow through Noso, from the document in to the codes out. No stage's logic lives here.
+
+mod candidate;
+mod coding;
+mod document;
+mod mention;
+mod span;
+
+pub use candidate::{Candidate, Origin, Support};
+pub use coding::{CodeSet, Coding, DecidedBy};
+pub use document::{AnnotatedDocument, Document, Entity};
+pub use mention::{Match, Mention};
+pub use span::Span;

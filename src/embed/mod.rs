@@ -1,0 +1,18 @@
+//! Encoders: short texts come in, dense vectors of unit length leave.
+
+use crate::error::Result;
+
+/// Turns short texts into vectors whose inner product says how alike the texts are.
+pub trait Embed: Send + Sync {
+    /// Returns the number of dimensions.
+    fn dim(&self) -> usize;
+
+    /// Returns a name that changes whenever the vectors would: kind, version and hash of the weights.
+    fn fingerprint(&self) -> &str;
+
+    /// Encodes `texts` into row-major `(n, dim)` f32, each row of unit L2 norm; a text without any content gives zeros.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn embed(&self, texts: &[&str]) -> Result<Vec<f32>>;
+}

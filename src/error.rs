@@ -1,0 +1,153 @@
+//! Every error the library can return: one variant per cause, with the fields that name the place.
+//!
+//! [`Error::hint`] gives the way out, which the command prints on a line of its own.
+
+use std::path::{Path, PathBuf};
+
+/// Result of a library call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("failed to read {}: {source}", path.display())]
+    Read {
+        /// File or folder.
+        path: PathBuf,
+        /// Cause reported by the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("failed to write {}: {source}", path.display())]
+    Write {
+        /// File or folder.
+        path: PathBuf,
+        /// Cause reported by the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line or record of an input file breaks the format.
+    #[error("failed to parse {what}: {}:{line}: expected {expected}, got {got}", path.display())]
+    Parse {
+        /// Kind of file, such as `catalogue`.
+        what: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What the format asks for.
+        expected: String,
+        /// What stands there. Never patient text.
+        got: String,
+    },
+    /// A string is no ICD-10 code.
+    #[error("not an ICD-10 code: `{code}` ({rule})")]
+    Code {
+        /// The string as given.
+        code: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A span does not fit its text.
+    #[error("span {start_byte}..{end_byte} does not fit a text of {length_bytes} bytes: {rule}")]
+    Span {
+        /// First byte.
+        start_byte: usize,
+        /// One past the last byte.
+        end_byte: usize,
+        /// Length of the text in bytes.
+        length_bytes: usize,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// Vectors have the wrong length.
+    #[error("expected vectors of {expected} numbers, got {got}")]
+    Dimension {
+        /// What the index or encoder holds.
+        expected: usize,
+        /// What was given.
+        got: usize,
+    },
+    /// A model or index file is damaged, or was written by another version.
+    #[error("cannot use {what} {name}: {reason}")]
+    Artifact {
+        /// Kind of file, such as `CRF model`.
+        what: &'static str,
+        /// File, or `(shipped)`.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An index was built with another encoder than the one that searches it.
+    #[error("index {name} was built with encoder {built_with}, cannot be searched with {searched_with}")]
+    Encoder {
+        /// Index folder, or `(shipped)`.
+        name: String,
+        /// Fingerprint in the index's manifest.
+        built_with: String,
+        /// Fingerprint of the loaded encoder.
+        searched_with: String,
+    },
+    /// FAISS reported an error.
+    #[error("FAISS: {0}")]
+    Faiss(String),
+    /// A setting has a value outside its range.
+    #[error("setting `{key}`: expected {expected}, got {got}")]
+    Setting {
+        /// Name, with its section.
+        key: String,
+        /// Allowed values.
+        expected: String,
+        /// Value given.
+        got: String,
+    },
+    /// Training data cannot give a model.
+    #[error("cannot train {what}: {reason}")]
+    Training {
+        /// Kind of model.
+        what: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Makes a read error for `path`.
+    pub fn read(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Read { path: path.as_ref().to_owned(), source }
+    }
+
+    /// Makes a write error for `path`.
+    pub fn write(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Write { path: path.as_ref().to_owned(), source }
+    }
+
+    /// Says what a user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        use std::io::ErrorKind;
+        let hint = match self {
+            Self::Read { source, .. } if source.kind() == ErrorKind::NotFound => "check the spelling of the path".into(),
+            Self::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                "you may not read this file; ask its owner or run as a user who may".into()
+            }
+            Self::Read { source, .. } if source.kind() == ErrorKind::InvalidData => {
+                "the file is not UTF-8; convert it, for example `iconv -f CP1251 -t UTF-8`".into()
+            }
+            Self::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                "the disk is full; free some space, then run the same command with --resume".into()
+            }
+            Self::Write { .. } => "choose a folder you may write to with --output".into(),
+            Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),
+            Self::Artifact { .. } => {
+                "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
+            }
+            Self::Encoder { .. } => "search with the encoder that built the index, or build the index again".into(),
+            Self::Setting { key, .. } => format!("see `{key}` in the pipeline file; `noso code --help` lists the keys"),
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

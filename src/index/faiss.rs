@@ -1,0 +1,226 @@
+//! The only file that calls FAISS: a safe wrapper over the few C functions an index needs.
+//!
+//! FAISS uses OpenMP inside one call; Noso parallelises over documents instead, so every call here runs single-threaded.
+//! That also makes a build reproducible: FAISS adds to a graph in row order.
+
+use std::{
+    cell::RefCell,
+    ffi::{CStr, CString, c_void},
+    ptr::null_mut,
+};
+
+use faiss_sys as sys;
+
+use crate::error::{Error, Result};
+
+/// How near two vectors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Inner product: higher is nearer; a cosine for vectors of unit length.
+    Ip,
+    /// Squared Euclidean distance: lower is nearer.
+    L2,
+}
+
+/// An index in FAISS's memory.
+pub(super) struct FaissIndex {
+    raw: *mut sys::FaissIndex,
+    dim: usize,
+}
+
+// SAFETY: FAISS indexes may move between threads, and searching one from several threads at once is documented as safe for
+// CPU indexes as long as none changes it; every changing method here takes `&mut self`.
+unsafe impl Send for FaissIndex {}
+// SAFETY: as above.
+unsafe impl Sync for FaissIndex {}
+
+unsafe extern "C" {
+    /// From libgomp, which FAISS links: threads of the calling thread's next parallel regions.
+    fn omp_set_num_threads(threads: std::ffi::c_int);
+}
+
+impl FaissIndex {
+    /// Makes an empty index from a FAISS factory string such as `HNSW16,SQ8`.
+    pub(super) fn new(dim: usize, factory: &str, metric: Metric) -> Result<Self> {
+        available()?;
+        let description = CString::new(factory).map_err(|_| Error::Faiss("factory string holds a NUL byte".into()))?;
+        let dim_c = i32::try_from(dim).map_err(|_| Error::Faiss(format!("{dim} dimensions are too many")))?;
+        let metric = match metric {
+            Metric::Ip => sys::FaissMetricType_METRIC_INNER_PRODUCT,
+            Metric::L2 => sys::FaissMetricType_METRIC_L2,
+        };
+        let mut raw = null_mut();
+        // SAFETY: `description` outlives the call, which writes a new index or nothing into `raw`.
+        check(unsafe { sys::faiss_index_factory(&mut raw, dim_c, description.as_ptr(), metric) })?;
+        Ok(Self { raw, dim })
+    }
+
+    /// Trains on and then adds `vectors`, row-major `(n, dim)`; rows are numbered from 0.
+    pub(super) fn train_and_add(&mut self, vectors: &[f32]) -> Result<()> {
+        if self.dim == 0 || !vectors.len().is_multiple_of(self.dim) {
+            return Err(Error::Dimension { expected: self.dim, got: vectors.len() });
+        }
+        let rows = (vectors.len() / self.dim) as i64;
+        single_threaded();
+        // SAFETY: `vectors` holds `rows * dim` floats; both calls copy them.
+        check(unsafe { sys::faiss_Index_train(self.raw, rows, vectors.as_ptr()) })?;
+        check(unsafe { sys::faiss_Index_add(self.raw, rows, vectors.as_ptr()) })
+    }
+
+    /// Sets a search parameter by FAISS's name for it, such as `efSearch` or `nprobe`.
+    pub(super) fn set_parameter(&mut self, name: &str, value: f64) -> Result<()> {
+        let name_c = CString::new(name).map_err(|_| Error::Faiss("parameter name holds a NUL byte".into()))?;
+        let mut space = null_mut();
+        // SAFETY: `space` is written by the first call, used by the second and freed once by the third.
+        unsafe {
+            check(sys::faiss_ParameterSpace_new(&mut space))?;
+            let outcome = check(sys::faiss_ParameterSpace_set_index_parameter(space, self.raw, name_c.as_ptr(), value));
+            sys::faiss_ParameterSpace_free(space);
+            outcome
+        }
+    }
+
+    /// Returns the number of rows.
+    pub(super) fn len(&self) -> usize {
+        // SAFETY: `raw` is a live index.
+        usize::try_from(unsafe { sys::faiss_Index_ntotal(self.raw) }).unwrap_or(0)
+    }
+
+    /// Finds the `k` nearest rows of each of `queries`, row-major `(n, dim)`: `(n, k)` scores and rows, −1 where there are fewer.
+    pub(super) fn search(&self, queries: &[f32], k: usize) -> Result<(Vec<f32>, Vec<i64>)> {
+        if self.dim == 0 || !queries.len().is_multiple_of(self.dim) {
+            return Err(Error::Dimension { expected: self.dim, got: queries.len() });
+        }
+        let n = queries.len() / self.dim;
+        let (mut scores, mut rows) = (vec![0.0; n * k], vec![-1; n * k]);
+        if n == 0 || k == 0 {
+            return Ok((scores, rows));
+        }
+        single_threaded();
+        let outcome = {
+            // SAFETY: `queries` holds `n * dim` floats, `scores` and `rows` have room for `n * k`.
+            unsafe {
+                sys::faiss_Index_search(
+                    self.raw,
+                    n as i64,
+                    queries.as_ptr(),
+                    k as i64,
+                    scores.as_mut_ptr(),
+                    rows.as_mut_ptr(),
+                )
+            }
+        };
+        check(outcome)?;
+        Ok((scores, rows))
+    }
+
+    /// Writes the index in FAISS's own file format.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        SINK.with_borrow_mut(Vec::clear);
+        let mut writer = null_mut();
+        // SAFETY: the writer calls `write_sink` on this thread only, during the second call; it is freed once. FAISS's C
+        // API hands the custom writer, a subclass of the general one, through the general one's pointer type.
+        let outcome = unsafe {
+            check(sys::faiss_CustomIOWriter_new(&mut writer, Some(write_sink)))?;
+            let outcome = check(sys::faiss_write_index_custom(self.raw, writer.cast(), 0));
+            sys::faiss_CustomIOWriter_free(writer);
+            outcome
+        };
+        outcome.map(|()| SINK.take())
+    }
+
+    /// Reads an index in FAISS's own file format.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        available()?;
+        SOURCE.set((bytes.as_ptr(), bytes.len()));
+        let (mut reader, mut raw) = (null_mut(), null_mut());
+        // SAFETY: the reader calls `read_source` on this thread only, during the second call, while `bytes` lives.
+        let outcome = unsafe {
+            check(sys::faiss_CustomIOReader_new(&mut reader, Some(read_source)))?;
+            let outcome = check(sys::faiss_read_index_custom(reader.cast(), 0, &mut raw));
+            sys::faiss_CustomIOReader_free(reader);
+            outcome
+        };
+        SOURCE.set((std::ptr::null(), 0));
+        outcome?;
+        // SAFETY: a successful read left a live index in `raw`.
+        let dim = usize::try_from(unsafe { sys::faiss_Index_d(raw) }).unwrap_or(0);
+        Ok(Self { raw, dim })
+    }
+
+    /// Returns the number of dimensions.
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+}
+
+impl Drop for FaissIndex {
+    fn drop(&mut self) {
+        // SAFETY: `raw` is a live index that nobody else frees.
+        unsafe { sys::faiss_Index_free(self.raw) }
+    }
+}
+
+thread_local! {
+    /// What `write_sink` has received: FAISS's callbacks carry no pointer of the caller's.
+    static SINK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What `read_source` has still to give: address and length in bytes.
+    static SOURCE: std::cell::Cell<(*const u8, usize)> = const { std::cell::Cell::new((std::ptr::null(), 0)) };
+}
+
+unsafe extern "C" fn write_sink(data: *const c_void, size: usize, items: usize) -> usize {
+    if size * items > 0 {
+        // SAFETY: FAISS passes `items` items of `size` bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), size * items) };
+        SINK.with_borrow_mut(|sink| sink.extend_from_slice(bytes));
+    }
+    items
+}
+
+unsafe extern "C" fn read_source(data: *mut c_void, size: usize, items: usize) -> usize {
+    let (source, left) = SOURCE.get();
+    if size == 0 {
+        return 0;
+    }
+    let given = items.min(left / size);
+    // SAFETY: `data` has room for `items` items of `size` bytes, `source` has `left` bytes, and the two do not overlap.
+    unsafe {
+        std::ptr::copy_nonoverlapping(source, data.cast::<u8>(), given * size);
+        SOURCE.set((source.add(given * size), left - given * size));
+    }
+    given
+}
+
+fn single_threaded() {
+    // SAFETY: sets a number of the calling thread, no more.
+    unsafe { omp_set_num_threads(1) }
+}
+
+fn check(code: std::ffi::c_int) -> Result<()> {
+    if code == 0 {
+        return Ok(());
+    }
+    // SAFETY: FAISS returns null or a string that lives until its next call on this thread.
+    let message = unsafe {
+        let text = sys::faiss_get_last_error();
+        if text.is_null() { format!("error {code}") } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+    };
+    Err(Error::Faiss(first_sentence(&message)))
+}
+
+/// FAISS's messages carry the C++ place they came from; a user needs what follows it.
+fn first_sentence(message: &str) -> String {
+    let text = message.rsplit(": Error: ").next().unwrap_or(message);
+    text.lines().next().unwrap_or(text).to_owned()
+}
+
+/// Says in words what would otherwise be an illegal instruction: FAISS is compiled for AVX2 on x86-64 (`.cargo/config.toml`).
+fn available() -> Result<()> {
+    #[cfg(target_arch = "x86_64")]
+    if !(std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")) {
+        let reason = "this processor lacks AVX2; build noso with CXXFLAGS_x86_64_unknown_linux_gnu=\"\"";
+        return Err(Error::Faiss(reason.into()));
+    }
+    Ok(())
+}

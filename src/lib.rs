@@ -1,0 +1,23 @@
+//! Noso assigns ICD-10 codes to the free-text diagnosis a doctor wrote.
+//!
+//! One direction, one transformation a stage:
+//!
+//! ```text
+//! Document ─ner→ Mention ─retrieval→ Candidates ─rerank→ Coding ─aggregate→ CodeSet ─eval→ Metrics
+//! ```
+//!
+//! `pipeline` is the only place that puts the stages together.
+#![deny(missing_docs)]
+
+pub mod artifact;
+pub mod data;
+pub mod embed;
+pub mod error;
+pub mod icd;
+pub mod index;
+pub mod ner;
+pub mod rerank;
+pub mod text;
+pub mod train;
+
+pub use error::{Error, Result};

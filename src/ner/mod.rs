@@ -1,0 +1,15 @@
+//! Named-entity recognition: documents come in, the mentions in each leave.
+
+use crate::{
+    data::{Document, Mention},
+    error::Result,
+};
+
+/// Finds the pieces of a document that name diagnoses.
+pub trait Ner: Send + Sync {
+    /// Returns each document's mentions in text order, without overlaps.
+    ///
+    /// # Errors
+    /// Those of the engine; a text without any diagnosis is no error.
+    fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>>;
+}

@@ -1,0 +1,1 @@
+//! Training: an annotated corpus comes in, a model file leaves. One file a job.
