@@ -13,6 +13,7 @@ pub mod artifact;
 pub mod data;
 pub mod embed;
 pub mod error;
+pub mod eval;
 pub mod icd;
 pub mod index;
 pub mod ner;
