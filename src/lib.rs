@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 pub mod artifact;
+pub mod catalog;
 pub mod data;
 pub mod embed;
 pub mod error;
