@@ -10,6 +10,8 @@
 #![deny(missing_docs)]
 
 pub mod artifact;
+pub mod catalog;
+pub mod config;
 pub mod data;
 pub mod embed;
 pub mod error;
@@ -18,6 +20,7 @@ pub mod icd;
 pub mod index;
 pub mod ner;
 pub mod rerank;
+pub mod retrieval;
 pub mod text;
 pub mod train;
 

@@ -1,1 +1,3 @@
+//! The one integration test binary: a module an area.
 
+mod layering;

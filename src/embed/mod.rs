@@ -1,5 +1,7 @@
 //! Encoders: short texts come in, dense vectors of unit length leave.
 
+pub mod ngram;
+
 use crate::error::Result;
 
 /// Turns short texts into vectors whose inner product says how alike the texts are.

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what the build needs and the machine lacks, on Debian or Ubuntu. Sourced by the other scripts.
+#
+# FAISS is compiled from source (cmake, a C++ compiler) and linked against BLAS (OpenBLAS); nothing else comes from the system.
+
+need=()
+command -v c++ >/dev/null || need+=(g++)
+command -v cmake >/dev/null || need+=(cmake)
+ldconfig -p 2>/dev/null | grep -q 'libopenblas\.so' && [ -n "$(find /usr/lib /usr/lib64 -name 'libblas.so' -print -quit 2>/dev/null)" ] ||
+    need+=(libopenblas-dev)
+
+if [ ${#need[@]} -gt 0 ]; then
+    line="apt-get update && apt-get install -y ${need[*]}"
+    if ! command -v apt-get >/dev/null; then
+        echo "error: missing: ${need[*]}; install them with this system's package manager" >&2
+        exit 1
+    elif [ "$(id -u)" = 0 ]; then
+        echo "Installing ${need[*]}" >&2
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq && apt-get install -y -qq "${need[@]}" >/dev/null
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        echo "Installing ${need[*]}" >&2
+        sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${need[@]}" >/dev/null
+    else
+        echo "error: missing: ${need[*]}; run this, then start again:" >&2
+        echo "  sudo sh -c '$line'" >&2
+        exit 1
+    fi
+fi
+
+# FAISS asks for CMake 3.24 (Debian 12 and Ubuntu 24.04 have it).
+if ! printf '3.24\n%s\n' "$(cmake --version | sed -n '1s/[^0-9]*//p')" | sort -V -C; then
+    echo "error: CMake 3.24 or newer is needed, found $(cmake --version | head -1); run: python3 -m pip install --user cmake" >&2
+    exit 1
+fi
+
+command -v cargo >/dev/null || { [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
+if ! command -v cargo >/dev/null; then
+    echo "error: Rust is missing; install it from https://rustup.rs" >&2
+    exit 1
+fi

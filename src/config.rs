@@ -1,0 +1,241 @@
+//! Every setting of a pipeline: TOML comes in, checked structs leave.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A pipeline: which engine does each stage, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Recognition of mentions.
+    #[serde(default)]
+    pub ner: NerConfig,
+    /// Retrieval of candidates.
+    #[serde(default)]
+    pub retrieval: RetrievalConfig,
+    /// Choice among candidates.
+    #[serde(default)]
+    pub rerank: RerankConfig,
+    /// When to give a code.
+    #[serde(default)]
+    pub decision: DecisionConfig,
+}
+
+/// Section `[ner]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NerConfig {
+    /// Engine. Default `crf`.
+    pub engine: NerEngine,
+    /// Model file of `noso train crf`. Default: the shipped one.
+    pub model: Option<PathBuf>,
+    /// Mentions less probable than this are left out, `0..=1`. Default 0.
+    pub min_probability: f32,
+}
+
+/// An engine that finds mentions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NerEngine {
+    /// Conditional random field, shipped.
+    Crf,
+}
+
+/// Section `[retrieval]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrievalConfig {
+    /// Encoder. Default `ngram`.
+    pub encoder: Encoder,
+    /// Encoder file. Default: `encoder.bin` of the index folder, else the shipped one.
+    pub encoder_model: Option<PathBuf>,
+    /// Index folder. Default: the shipped one.
+    pub index: Option<PathBuf>,
+    /// Catalogue file; only its codes are proposed. Default: the shipped one, without that restriction.
+    pub catalog: Option<PathBuf>,
+    /// Nearest texts looked at for a mention, `1..=4096`. Default 64.
+    pub neighbours: usize,
+    /// Distinct codes kept, `1..=1000`. Default 15, as in the paper.
+    pub candidates: usize,
+}
+
+/// An encoder of short texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoder {
+    /// Hashed character n-grams, shipped.
+    Ngram,
+}
+
+/// Section `[rerank]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RerankConfig {
+    /// Engine. Default `nearest`.
+    pub engine: RerankEngine,
+    /// Model file of `noso train nearest`. Default: the shipped one.
+    pub model: Option<PathBuf>,
+}
+
+/// An engine that chooses a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RerankEngine {
+    /// Weighted vote of the nearest rows, shipped.
+    Nearest,
+}
+
+/// Section `[decision]`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecisionConfig {
+    /// A code less sure than this is not given, `0..=1`. Default 0.
+    pub min_confidence: f32,
+    /// Whether the three-character group is given where it is sure enough and the code is not. Default no.
+    pub back_off: bool,
+}
+
+impl Default for NerConfig {
+    fn default() -> Self {
+        Self { engine: NerEngine::Crf, model: None, min_probability: 0.0 }
+    }
+}
+
+impl Default for RetrievalConfig {
+    fn default() -> Self {
+        Self {
+            encoder: Encoder::Ngram,
+            encoder_model: None,
+            index: None,
+            catalog: None,
+            neighbours: 64,
+            candidates: 15,
+        }
+    }
+}
+
+impl Default for RerankConfig {
+    fn default() -> Self {
+        Self { engine: RerankEngine::Nearest, model: None }
+    }
+}
+
+impl Default for DecisionConfig {
+    fn default() -> Self {
+        Self { min_confidence: 0.0, back_off: false }
+    }
+}
+
+/// Built-in pipelines: name and TOML.
+const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../pipelines/default.toml"))];
+
+/// Returns the names of the built-in pipelines.
+pub fn built_in_pipelines() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|(name, _)| *name)
+}
+
+impl PipelineConfig {
+    /// Reads a built-in pipeline by name or a pipeline file by path, then applies `overrides` such as
+    /// `retrieval.neighbours=32` in order.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] if there is neither such a pipeline nor such a file; [`Error::Setting`] for an unknown key, a
+    ///   wrong type or a value outside its range.
+    pub fn load(name_or_path: &str, overrides: &[String]) -> Result<Self> {
+        let text = match BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            Some((_, text)) => (*text).to_owned(),
+            None => std::fs::read_to_string(name_or_path).map_err(|e| Error::read(Path::new(name_or_path), e))?,
+        };
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            Error::Parse {
+                what: "pipeline",
+                path: name_or_path.into(),
+                line,
+                expected: "TOML".into(),
+                got: e.message().to_owned(),
+            }
+        })?;
+        for assignment in overrides {
+            apply(&mut table, assignment)?;
+        }
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
+            let message = e.message().to_owned();
+            setting(name_or_path, "the keys of `pipelines/default.toml`", &message)
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let share = |key: &str, value: f32| {
+            if (0.0..=1.0).contains(&value) {
+                Ok(())
+            } else {
+                Err(setting(key, "a number from 0 to 1", &value.to_string()))
+            }
+        };
+        let count = |key: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(setting(key, &format!("a whole number from 1 to {most}"), &value.to_string()))
+            }
+        };
+        share("ner.min_probability", self.ner.min_probability)?;
+        share("decision.min_confidence", self.decision.min_confidence)?;
+        count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
+        count("retrieval.candidates", self.retrieval.candidates, 1000)
+    }
+}
+
+/// Sets one key of a pipeline: `SECTION.KEY=VALUE`, where a value that is no TOML is taken as a string.
+fn apply(table: &mut toml::Table, assignment: &str) -> Result<()> {
+    let wrong = || setting(assignment, "SECTION.KEY=VALUE", assignment);
+    let (key, value) = assignment.split_once('=').ok_or_else(wrong)?;
+    let (section, key) = key.trim().split_once('.').ok_or_else(wrong)?;
+    let value = value.trim();
+    let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut one| one.remove("v"));
+    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+    section.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), parsed.unwrap_or_else(|| value.to_owned().into()));
+    Ok(())
+}
+
+fn setting(key: &str, expected: &str, got: &str) -> Error {
+    Error::Setting { key: key.into(), expected: expected.into(), got: got.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(overrides: &[&str]) -> Result<PipelineConfig> {
+        PipelineConfig::load("default", &overrides.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_file_says_what_the_defaults_are() {
+        let defaults = PipelineConfig {
+            ner: NerConfig::default(),
+            retrieval: RetrievalConfig::default(),
+            rerank: RerankConfig::default(),
+            decision: DecisionConfig::default(),
+        };
+        assert_eq!(load(&[]).unwrap(), defaults);
+    }
+
+    #[test]
+    fn overrides_change_a_key_and_wrong_ones_are_named() {
+        let config = load(&["retrieval.neighbours=32", "ner.model=my model.bin"]).unwrap();
+        assert_eq!(config.retrieval.neighbours, 32);
+        assert_eq!(config.ner.model, Some("my model.bin".into()));
+        for wrong in ["retrieval.neighbors=3", "neighbours=3", "decision.min_confidence=2", "ner.engine=lstm"] {
+            assert!(load(&[wrong]).is_err(), "{wrong}");
+        }
+        let told = load(&["retrieval.neighbors=3"]).unwrap_err().to_string();
+        assert!(told.contains("neighbors"), "{told}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Retrieval: mentions come in, the codes that may be right for each leave, best first.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    catalog::Catalog,
+    data::{Candidate, Mention, Origin, Support},
+    embed::Embed,
+    error::Result,
+    icd::IcdCode,
+    index::Index,
+    text,
+};
+
+/// How many rows and codes a retrieval returns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetrievalSettings {
+    /// Nearest texts looked at for a mention, 1 to 4096.
+    pub neighbours: usize,
+    /// Distinct codes kept, the paper's top-k, 1 to 1000.
+    pub candidates: usize,
+    /// Power to which a row's cosine is raised in the vote that orders the codes.
+    pub vote_power: f32,
+}
+
+/// An index and which of its rows may speak.
+pub struct SearchedIndex {
+    /// The index.
+    pub index: Arc<Index>,
+    /// Whether its titles and synonyms count. A user's own catalogue takes the place of the shipped titles, not of the mentions.
+    pub titles: bool,
+}
+
+/// Searches one or several indexes with one encoder.
+pub struct Retriever {
+    encoder: Arc<dyn Embed>,
+    indexes: Vec<SearchedIndex>,
+    catalog: Arc<Catalog>,
+    /// Codes that may be proposed; `None` for all.
+    allowed: Option<HashSet<IcdCode>>,
+    settings: RetrievalSettings,
+}
+
+impl Retriever {
+    /// Puts encoder and indexes together; `catalog` gives the titles, and with `restrict` also the codes that may be proposed.
+    ///
+    /// # Errors
+    /// - [`crate::Error::Encoder`] if an index was built with another encoder.
+    pub fn new(
+        encoder: Arc<dyn Embed>,
+        indexes: Vec<SearchedIndex>,
+        catalog: Arc<Catalog>,
+        restrict: bool,
+        settings: RetrievalSettings,
+    ) -> Result<Self> {
+        for searched in &indexes {
+            searched.index.check_encoder(encoder.as_ref())?;
+        }
+        let allowed = restrict.then(|| catalog.entries().iter().map(|entry| entry.code.clone()).collect());
+        Ok(Self { encoder, indexes, catalog, allowed, settings })
+    }
+
+    /// Finds the candidates of each mention, best first by the vote of the nearest rows.
+    ///
+    /// A text that equals the mention after normalisation is always among the rows, also where an approximate index misses it.
+    ///
+    /// # Errors
+    /// Those of encoder and index.
+    pub fn retrieve(&self, mentions: &[Mention]) -> Result<Vec<Vec<Candidate>>> {
+        let texts: Vec<&str> = mentions.iter().map(|mention| mention.text.as_str()).collect();
+        let queries = self.encoder.embed(&texts)?;
+        let mut rows: Vec<Vec<(&IcdCode, Support)>> = vec![Vec::new(); mentions.len()];
+        for searched in &self.indexes {
+            let found = searched.index.search(&queries, self.settings.neighbours)?;
+            for ((rows, hits), text) in rows.iter_mut().zip(found).zip(&texts) {
+                let exact = searched.index.exact(text::normal_hash(text));
+                let nearest = hits.iter().map(|hit| (hit.entry, hit.score)).filter(|(entry, _)| Some(*entry) != exact);
+                for (entry, similarity) in exact.map(|entry| (entry, 1.0)).into_iter().chain(nearest) {
+                    self.support(searched, entry, similarity, Some(entry) == exact, rows);
+                }
+            }
+        }
+        Ok(rows.into_iter().map(|rows| self.candidates(rows)).collect())
+    }
+
+    /// Adds the rows of an entry that may speak.
+    fn support<'a>(
+        &'a self,
+        searched: &'a SearchedIndex,
+        entry: usize,
+        similarity: f32,
+        exact: bool,
+        rows: &mut Vec<(&'a IcdCode, Support)>,
+    ) {
+        for row in &searched.index.entries()[entry].rows {
+            let is_mention = matches!(row.origin, Origin::Mention { .. });
+            if (searched.titles || is_mention) && self.allowed.as_ref().is_none_or(|codes| codes.contains(&row.code)) {
+                rows.push((&row.code, Support { similarity, origin: row.origin, count: row.count, exact }));
+            }
+        }
+    }
+
+    /// Groups rows by code and orders the codes by the sum of `similarity ^ power`.
+    fn candidates(&self, rows: Vec<(&IcdCode, Support)>) -> Vec<Candidate> {
+        let mut places: HashMap<&IcdCode, usize> = HashMap::with_capacity(rows.len());
+        let mut candidates: Vec<(&IcdCode, f32, Vec<Support>)> = Vec::new();
+        for (code, support) in rows {
+            let place = *places.entry(code).or_insert_with(|| {
+                candidates.push((code, 0.0, Vec::new()));
+                candidates.len() - 1
+            });
+            let (_, score, supports) = &mut candidates[place];
+            *score += support.similarity.max(0.0).powf(self.settings.vote_power) * support.count as f32;
+            supports.push(support);
+        }
+        candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        candidates.truncate(self.settings.candidates);
+        let with_title = |(code, score, mut support): (&IcdCode, f32, Vec<Support>)| {
+            support.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.origin.cmp(&b.origin)));
+            Candidate { code: code.clone(), title: self.catalog.title(code), score, support }
+        };
+        candidates.into_iter().map(with_title).collect()
+    }
+
+    /// Returns the catalogue that gives the titles.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+}
