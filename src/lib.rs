@@ -16,6 +16,7 @@ pub mod corpus;
 pub mod data;
 pub mod embed;
 pub mod error;
+pub mod eval;
 pub mod icd;
 pub mod index;
 pub mod ner;
