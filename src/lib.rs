@@ -12,6 +12,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod config;
+pub mod corpus;
 pub mod data;
 pub mod embed;
 pub mod error;

@@ -1,3 +1,4 @@
 //! The one integration test binary: a module an area.
 
+mod corpus;
 mod layering;

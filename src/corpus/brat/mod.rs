@@ -1,0 +1,17 @@
+//! brat folders, `ID.txt` beside `ID.ann`: gold annotation comes in, repaired ([`AnnotatedReader`]) or exactly as written
+//! ([`read_raw`]).
+
+mod align;
+mod annotated;
+mod code;
+mod raw;
+mod standoff;
+
+pub(super) use align::on_one_line;
+pub use annotated::{AnnotatedReader, load};
+pub use raw::{RawCorpus, read_raw};
+
+/// Type of the entities that name diagnoses.
+pub const LABEL: &str = "icd_code";
+/// Terminology in the notes that give an entity its code.
+pub const RESOURCE: &str = "ICD_codes";

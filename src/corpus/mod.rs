@@ -1,0 +1,12 @@
+//! Corpora in and out: files come in, documents leave; codings come in, files leave.
+//!
+//! Offsets in files are characters, [`Span`](crate::data::Span)s are bytes: they are converted here and nowhere else.
+
+pub mod brat;
+mod folder;
+mod ids;
+mod offsets;
+mod report;
+
+pub use offsets::Offsets;
+pub use report::{Fault, Outcome, RepairReport};
