@@ -18,11 +18,12 @@ use crate::{
 };
 
 /// Compare predicted annotation with gold annotation
-///
-/// Both folders hold brat files (ID.ann; no .txt is needed). Offsets and codes are compared exactly as written. Every gold
-/// document counts; one without a prediction counts as predicted empty.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example: code a folder of notes, then score the result against its annotation
+#[command(after_long_help = "\
+Both folders hold brat files (ID.ann; no ID.txt is needed). Offsets and codes are compared exactly as written; entities
+without a code are left out on both sides. Every gold document counts: one that was not predicted counts as missed.
+
+Example: code a folder of notes, then score the result against its annotation
 
   noso code --input notes/ --output predicted/ --output-format brat
   noso eval --gold notes/ --predicted predicted/ --bootstrap 10000")]
@@ -100,18 +101,18 @@ fn warn_of_faults(side: &str, corpus: &RawCorpus) {
     ] {
         let count = corpus.report.count(fault);
         if count > 0 {
-            eprintln!("warning: {side}: {count} {words}");
+            eprintln!("warning: {side}: {words}: {count}");
         }
     }
 }
 
 fn warn_of_one_sided(comparison: &Comparison<'_>) {
     for (ids, words) in [
-        (&comparison.only_gold, "gold only, scored as if nothing was predicted"),
-        (&comparison.only_predicted, "predicted only, not scored"),
+        (&comparison.only_gold, "in gold only, scored as if nothing was predicted"),
+        (&comparison.only_predicted, "in predicted only, not scored"),
     ] {
         if !ids.is_empty() {
-            eprintln!("warning: {} documents are {words}: {}", ids.len(), named(ids));
+            eprintln!("warning: documents {words}: {} ({})", ids.len(), named(ids));
         }
     }
 }
