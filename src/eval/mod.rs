@@ -1,4 +1,9 @@
 //! Scores: gold and predicted values come in, figures leave. Pure: no file is read or written here.
 
+pub mod bootstrap;
 pub mod calibration;
 pub mod calibrator;
+pub mod linking;
+pub mod loss;
+pub mod metrics;
+pub mod report;
