@@ -4,6 +4,7 @@
 
 pub mod brat;
 mod folder;
+#[allow(dead_code)]
 mod ids;
 mod offsets;
 mod report;

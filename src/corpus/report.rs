@@ -171,7 +171,10 @@ mod tests {
         report.add(Fault::ShiftedSpan);
         let table = report.to_string();
         assert_eq!(table.lines().count(), 3);
-        assert!(table.starts_with("3 documents, 7 entities\n       2  repaired  quoted text stands elsewhere"), "{table}");
+        assert!(
+            table.starts_with("3 documents, 7 entities\n       2  repaired  quoted text stands elsewhere"),
+            "{table}"
+        );
         assert_eq!(report.total(Outcome::Rejected), 1);
         assert_eq!(
             serde_json::to_string(&report).unwrap(),

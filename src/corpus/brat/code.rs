@@ -7,7 +7,8 @@ pub(super) fn parse(written: &str) -> Option<(IcdCode, bool)> {
     if let Ok(code) = written.parse() {
         return Some((code, false));
     }
-    let bare: String = written.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{feff}' | '\u{200b}')).collect();
+    let bare: String =
+        written.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{feff}' | '\u{200b}')).collect();
     let bare = bare.trim_end_matches(['.', ',', ';']).replace(',', ".").replace(['–', '—', '‑'], "-");
     let mut start_of_code = true;
     let latin: String = bare

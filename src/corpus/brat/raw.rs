@@ -61,8 +61,7 @@ fn document(file: &str, report: &mut RepairReport) -> Vec<(i64, i64, String)> {
     for line in parse(file) {
         match line.content {
             Content::Entity(entity) => {
-                let raw =
-                    Raw { id: entity.id, start_char: entity.start_char, end_char: entity.end_char, code: None };
+                let raw = Raw { id: entity.id, start_char: entity.start_char, end_char: entity.end_char, code: None };
                 match index.get(raw.id) {
                     Some(&at) => {
                         report.add(Fault::DuplicateEntityId);

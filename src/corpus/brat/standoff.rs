@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_annotation() {
-        let malformed = ["", "T1", "T\ticd_code 0 5\tа", "T1\ticd_code 0\tа", "T1\ticd_code a 5\tа", "N1\tReference T1\tJ00"];
+        let malformed =
+            ["", "T1", "T\ticd_code 0 5\tа", "T1\ticd_code 0\tа", "T1\ticd_code a 5\tа", "N1\tReference T1\tJ00"];
         for line in &malformed[1..] {
             assert_eq!(contents(line), [Content::Malformed], "{line:?}");
         }
