@@ -2,6 +2,7 @@
 //!
 //! Offsets in files are characters, [`Span`](crate::data::Span)s are bytes: they are converted here and nowhere else.
 
+mod annotator;
 pub mod brat;
 mod folder;
 #[allow(dead_code)]
@@ -9,5 +10,6 @@ mod ids;
 mod offsets;
 mod report;
 
+pub use annotator::annotator;
 pub use offsets::Offsets;
 pub use report::{Fault, Outcome, RepairReport};
