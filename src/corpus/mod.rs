@@ -4,10 +4,13 @@
 
 pub mod brat;
 mod folder;
-#[allow(dead_code)]
+mod format;
 mod ids;
 mod offsets;
+mod read;
 mod report;
 
+pub use format::{InputFormat, OutputFormat};
 pub use offsets::Offsets;
+pub use read::{Documents, ReadOptions, Source};
 pub use report::{Fault, Outcome, RepairReport};
