@@ -3,14 +3,17 @@
 //! Offsets in files are characters, [`Span`](crate::data::Span)s are bytes: they are converted here and nowhere else.
 
 pub mod brat;
+mod file_name;
 mod folder;
 mod format;
 mod ids;
 mod offsets;
 mod read;
 mod report;
+mod write;
 
 pub use format::{InputFormat, OutputFormat};
 pub use offsets::Offsets;
 pub use read::{Documents, ReadOptions, Source};
 pub use report::{Fault, Outcome, RepairReport};
+pub use write::{Entry, Lookup, WriteOptions, Writer, create};
