@@ -1,4 +1,5 @@
 //! The one integration test binary: a module an area.
 
 mod corpus;
+mod eval;
 mod layering;
