@@ -139,6 +139,9 @@ impl Error {
             Self::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 "the disk is full; free some space, then run the same command with --resume".into()
             }
+            Self::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+                "continue it with --resume, or choose another folder with --output".into()
+            }
             Self::Write { .. } => "choose a folder you may write to with --output".into(),
             Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),
             Self::Artifact { .. } => {

@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ids::natural_order;
+use super::{file_name, ids::natural_order};
 use crate::error::{Error, Result};
 
 /// A document's files: the text, its annotation, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
-    /// File name without its ending; `None` if it is not UTF-8.
+    /// Id that the file name without its ending stands for; `None` if it is not UTF-8.
     pub id: Option<String>,
     /// Path of both without their ending.
     stem: PathBuf,
@@ -56,7 +56,7 @@ pub(super) fn list(folder: &Path) -> Result<Vec<Files>> {
     for (stem, is_annotation) in names {
         let path = folder.join(&stem);
         if files.last().is_none_or(|last| last.stem != path) {
-            let id = stem.to_str().map(str::to_owned);
+            let id = stem.to_str().map(file_name::decode);
             files.push(Files { id, stem: path, has_text: false, has_annotation: false });
         }
         if let Some(last) = files.last_mut() {

@@ -4,12 +4,18 @@
 
 mod annotator;
 pub mod brat;
+mod file_name;
 mod folder;
-#[allow(dead_code)]
+mod format;
 mod ids;
 mod offsets;
+mod read;
 mod report;
+mod write;
 
 pub use annotator::annotator;
+pub use format::{InputFormat, OutputFormat};
 pub use offsets::Offsets;
+pub use read::{Documents, ReadOptions, Source};
 pub use report::{Fault, Outcome, RepairReport};
+pub use write::{Entry, Lookup, WriteOptions, Writer, create};

@@ -7,6 +7,7 @@ mod code;
 mod raw;
 mod standoff;
 
+pub(super) use align::on_one_line;
 pub use annotated::{AnnotatedReader, load};
 pub use raw::{RawCorpus, read_raw};
 

@@ -42,7 +42,9 @@ pub fn read_raw(path: &Path) -> Result<RawCorpus> {
         let entities = document(&file, &mut corpus.report);
         corpus.report.documents += 1;
         corpus.report.entities += entities.len() as u64;
-        corpus.documents.insert(id, entities);
+        if corpus.documents.insert(id, entities).is_some() {
+            return Err(Error::read(path, std::io::Error::other("another file's name stands for the same id")));
+        }
     }
     if corpus.documents.is_empty() { Err(folder::nothing_in(path, ".ann")) } else { Ok(corpus) }
 }
