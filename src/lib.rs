@@ -11,6 +11,7 @@
 
 pub mod artifact;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod corpus;
 pub mod data;
@@ -20,6 +21,7 @@ pub mod eval;
 pub mod icd;
 pub mod index;
 pub mod ner;
+pub mod pipeline;
 pub mod rerank;
 pub mod retrieval;
 pub mod text;

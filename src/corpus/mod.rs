@@ -2,6 +2,7 @@
 //!
 //! Offsets in files are characters, [`Span`](crate::data::Span)s are bytes: they are converted here and nowhere else.
 
+mod annotator;
 pub mod brat;
 mod file_name;
 mod folder;
@@ -12,6 +13,7 @@ mod read;
 mod report;
 mod write;
 
+pub use annotator::annotator;
 pub use format::{InputFormat, OutputFormat};
 pub use offsets::Offsets;
 pub use read::{Documents, ReadOptions, Source};

@@ -119,6 +119,19 @@ impl Index {
         Self::from_parts(&name, &String::from_utf8_lossy(&manifest), &vectors, &rows)
     }
 
+    /// Returns the index that ships with Noso.
+    ///
+    /// # Errors
+    /// None as released; a test reads it.
+    pub fn shipped() -> Result<Self> {
+        Self::from_parts(
+            "(shipped)",
+            include_str!("../../indexes/default/manifest.toml"),
+            include_bytes!("../../indexes/default/vectors.faiss"),
+            include_bytes!("../../indexes/default/rows.bin"),
+        )
+    }
+
     /// Puts an index together from the contents of its three files; `name` is what messages call it.
     ///
     /// # Errors
