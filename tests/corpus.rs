@@ -1,55 +1,54 @@
 //! Corpora in and out.
 
-use std::path::PathBuf;
+mod brat_folders;
+mod reading;
+mod resuming;
+mod writing;
+
+use std::{path::Path, sync::Arc};
 
 use noso::{
-    corpus::{Fault, Offsets, Outcome, brat},
-    data::AnnotatedDocument,
+    corpus::{Documents, Entry, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions},
+    data::{Candidate, Coding, DecidedBy, Document, Match, Mention, Origin, Span, Support},
 };
 
-/// The public corpora beside the checkout; a test that needs them does nothing without.
-fn shared(path: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
-    path.exists().then_some(path)
+fn document(id: &str, text: &str) -> Document {
+    Document { id: id.into(), text: text.into() }
 }
 
-/// Needs `../shared`.
-#[test]
-fn ruccod_training_folder_loads_completely() {
-    let Some(folder) = shared("data/ruccod/train") else { return };
-    let (documents, report) = brat::load(&folder).unwrap();
-    assert_eq!(documents.len(), 3000);
-    assert!((0..3000).all(|number| documents[number].document.id == number.to_string()));
-    assert_eq!((report.entities, report.total(Outcome::Rejected)), (8763, 0), "{report}");
-    assert_eq!(report.count(Fault::NoCode), 88);
-    let spans = documents.iter().flat_map(|it| it.entities.iter().map(|entity| (&it.document.text, entity.span)));
-    assert!(spans.into_iter().all(|(text, span)| !span.slice(text).trim().is_empty()));
+/// A coding of the first place where `words` stand.
+fn coding(text: &str, words: &str, code: Option<&str>) -> Coding {
+    let start = text.find(words).expect("the words stand in the text");
+    at(text, start, start + words.len(), code)
 }
 
-/// Needs `../shared`. The gold of the paper authors' evaluator, found again by another tool, is what this reader finds.
-#[test]
-fn repaired_spans_agree_with_the_oracle() {
-    let (Some(train), Some(gold), Some(predicted)) =
-        (shared("data/ruccod/train"), shared("oracle/eval/ref"), shared("oracle/eval/pred"))
-    else {
-        return;
+fn at(text: &str, start_byte: usize, end_byte: usize, code: Option<&str>) -> Coding {
+    let span = Span::new(text, start_byte, end_byte).unwrap();
+    let support = Support { similarity: 0.75, origin: Origin::Title, count: 3, exact: false };
+    let candidate = |code: &str, title: &str| Candidate {
+        code: code.parse().unwrap(),
+        title: title.into(),
+        score: 0.623_456,
+        support: vec![support],
     };
-    let gold = brat::read_raw(&gold).unwrap();
-    let predicted = brat::read_raw(&predicted).unwrap();
-    assert_eq!((gold.documents.len(), gold.report.entities), (500, 1400));
-    assert_eq!((predicted.documents.len(), predicted.report.entities), (500, 1376));
-    let mut found = 0;
-    for AnnotatedDocument { document, entities } in brat::load(&train).unwrap().0 {
-        let offsets = Offsets::new(&document.text);
-        let character = |byte: usize| offsets.char(byte) as i64;
-        let wanted = gold.documents.get(&document.id).map_or(&[][..], Vec::as_slice);
-        let here = |start: i64, end: i64, code: &str| {
-            entities.iter().any(|entity| {
-                (character(entity.span.start_byte()), character(entity.span.end_byte())) == (start, end)
-                    && entity.code.as_ref().is_some_and(|found| found.as_str() == code)
-            })
-        };
-        found += wanted.iter().filter(|(start, end, code)| here(*start, *end, code)).count();
+    Coding {
+        mention: Mention { span, text: span.slice(text).into(), matched: Match::Exact, probability: 0.9 },
+        code: code.map(|code| code.parse().unwrap()),
+        confidence: 0.812_345,
+        group_confidence: 0.9,
+        candidates: vec![candidate("J30.0", "Вазомоторный ринит"), candidate("H66.9", "")],
+        decided_by: if code.is_some() { DecidedBy::Nearest } else { DecidedBy::Abstained },
     }
-    assert_eq!(found, 1399); // the other one ends at character -36
+}
+
+fn options(format: OutputFormat) -> WriteOptions {
+    let lookup = |code: &noso::icd::IcdCode| {
+        (code.as_str() == "H66.9")
+            .then(|| Entry { row: 41, title: "Средний отит, \"неуточнённый\"".into() })
+    };
+    WriteOptions { format, explain: false, resume: false, lookup: Arc::new(lookup) }
+}
+
+fn read(path: &Path, format: InputFormat) -> Documents {
+    Documents::open(Source::Path(path.into()), &ReadOptions { format, ..ReadOptions::default() }).unwrap()
 }

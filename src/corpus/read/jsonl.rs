@@ -45,7 +45,7 @@ impl Jsonl {
                 path: self.0.path.clone(),
                 line: self.0.number as usize,
                 expected: "an object with a string `text` and an `id` that is a string or a number".into(),
-                got: format!("{what} (column {})", e.column()),
+                got: format!("{what} (byte {})", e.column()),
             }
         })?;
         let id = object.id.map(|id| match id {

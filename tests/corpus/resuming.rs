@@ -1,0 +1,107 @@
+//! Outputs cut off at any byte are continued with nothing lost or doubled.
+
+use std::{fs, path::Path};
+
+use noso::{
+    corpus::{OutputFormat, WriteOptions, create},
+    data::{Coding, Document},
+};
+
+use super::{coding, document, options};
+
+fn corpus() -> Vec<(Document, Vec<Coding>)> {
+    ["Ринит", "Отит, \"справа\"\nи слева", "", "Ринит, отит", "Здоров"]
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let words: Vec<&str> =
+                ["Ринит", "Отит, \"справа\"\n", "отит"].into_iter().filter(|it| text.contains(it)).collect();
+            let codings = words.into_iter().map(|words| coding(text, words, Some("J30.0"))).collect();
+            (document(&format!("{}", 3 * index + 8), text), codings)
+        })
+        .collect()
+}
+
+/// Writes what is not done, up to `limit` documents; tells how many were written. Stops like a killed process unless
+/// `finish`.
+fn run(path: &Path, format: OutputFormat, resume: bool, limit: usize, finish: bool) -> usize {
+    let mut writer = create(Some(path), WriteOptions { resume, ..options(format) }).unwrap();
+    let corpus = corpus();
+    let todo: Vec<_> = corpus.iter().filter(|(document, _)| !writer.is_done(&document.id)).take(limit).collect();
+    for (document, codings) in &todo {
+        writer.write(document, codings).unwrap();
+    }
+    if finish {
+        writer.finish().unwrap();
+    }
+    todo.len()
+}
+
+fn cut_anywhere(format: OutputFormat, name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, partial) = (folder.path().join(name), folder.path().join(format!("{name}.partial")));
+    run(&path, format, false, usize::MAX, true);
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    for cut in 0..=whole.len() {
+        fs::write(&partial, &whole[..cut]).unwrap();
+        run(&path, format, true, usize::MAX, true);
+        assert_eq!(fs::read(&path).unwrap(), whole, "cut at byte {cut}");
+        assert!(!partial.exists());
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn json_lines_cut_at_any_byte_are_continued() {
+    cut_anywhere(OutputFormat::Jsonl, "a.jsonl");
+}
+
+#[test]
+fn tables_cut_at_any_byte_are_continued() {
+    cut_anywhere(OutputFormat::Csv, "a.csv");
+}
+
+#[test]
+fn what_is_done_is_not_done_again() {
+    for (format, name) in [(OutputFormat::Jsonl, "a.jsonl"), (OutputFormat::Csv, "a.csv"), (OutputFormat::Brat, "a")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        assert_eq!(run(&path, format, false, 3, false), 3);
+        assert!(format == OutputFormat::Brat || !path.exists(), "an unfinished output has not its name");
+        assert_eq!(run(&path, format, true, 1, false), 1);
+        assert_eq!(run(&path, format, true, usize::MAX, true), 1);
+        assert_eq!(run(&path, format, true, usize::MAX, true), 0, "a finished output can be continued");
+    }
+}
+
+#[test]
+fn a_brat_document_without_its_annotation_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), OutputFormat::Brat, false, usize::MAX, true);
+    fs::remove_file(folder.path().join("11.ann")).unwrap();
+    fs::write(folder.path().join("11.txt"), "half").unwrap();
+    fs::write(folder.path().join("11.ann.partial"), "half").unwrap();
+    assert_eq!(run(folder.path(), OutputFormat::Brat, true, usize::MAX, true), 1);
+    assert_eq!(fs::read_to_string(folder.path().join("11.txt")).unwrap(), corpus()[1].0.text);
+    assert!(!folder.path().join("11.ann.partial").exists());
+}
+
+#[test]
+fn a_new_run_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    run(&path, OutputFormat::Jsonl, false, 2, false);
+    run(&path, OutputFormat::Jsonl, false, usize::MAX, true);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 5);
+}
+
+#[test]
+fn a_table_cannot_be_continued_nor_columns_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let resume = |format| WriteOptions { resume: true, ..options(format) };
+    assert!(create(Some(&path), resume(OutputFormat::Table)).is_err());
+    run(&path, OutputFormat::Csv, false, 2, false);
+    assert!(create(Some(&path), WriteOptions { explain: true, ..resume(OutputFormat::Csv) }).is_err());
+}
