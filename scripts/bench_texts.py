@@ -19,12 +19,12 @@ LETTERS = "абвгдежзийклмнопрстуфхцчшщыьэюя"
 
 
 def wordings():
-    """Titles and synonyms of up to 60 characters, from the chapters that out-patient doctors use."""
+    """Titles and synonyms of up to 40 characters, from the chapters that out-patient doctors use."""
     found = []
     for line in CATALOG.read_text(encoding="utf-8").splitlines()[1:]:
         code, title, synonyms = (line.split("\t") + ["", ""])[:3]
         if code[0] in "DEGHIJKLMN" and synonyms:
-            found += [text for text in [title, *synonyms.split(";")] if 3 < len(text) <= 60]
+            found += [text for text in [title, *synonyms.split(";")] if 3 < len(text) <= 40]
     return found
 
 
@@ -48,7 +48,7 @@ def main():
     texts, seen = wordings(), set()
     while len(seen) < count:
         line = diagnosis(texts, rng)
-        for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
+        for _ in range(rng.choice([0, 1, 1, 2, 2, 3])):
             line += rng.choice(BETWEEN) + diagnosis(texts, rng)
         if line not in seen:
             seen.add(line)
@@ -56,4 +56,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        sys.stderr.close()
