@@ -1,5 +1,7 @@
 //! Named-entity recognition: documents come in, the mentions in each leave.
 
+pub mod crf;
+
 use crate::{
     data::{Document, Mention},
     error::Result,

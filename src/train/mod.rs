@@ -1,1 +1,3 @@
 //! Training: an annotated corpus comes in, a model file leaves. One file a job.
+
+pub mod crf;

@@ -1,0 +1,78 @@
+//! Mentions by a conditional random field: documents come in, mentions with their probabilities leave.
+//!
+//! A linear-chain CRF over hashed features gives each span of tokens a probability; boosted trees judge the probable
+//! spans again, by what training texts tell of their words; of the spans that overlap, those are chosen whose expected
+//! F1 is the highest. Long texts are labelled window by window, in linear time and bounded memory.
+
+mod features;
+mod lattice;
+mod model;
+mod spans;
+mod statistics;
+mod table;
+mod tokens;
+mod trees;
+
+use rayon::prelude::*;
+
+#[cfg(test)]
+pub use self::lattice::best_labels;
+pub use self::{
+    features::{BOUNDARY, Features},
+    lattice::{BEGIN, INSIDE, LABELS, OUTSIDE, Scores, SpanProbability, choose},
+    model::{KIND, Model, Weights},
+    spans::{COLUMNS, Judged},
+    statistics::{Labelled, Statistics},
+    tokens::{Token, tokenise, windows},
+    trees::{Node, Trees, answer},
+};
+use super::Ner;
+use crate::{
+    data::{Document, Match, Mention, Span},
+    error::Result,
+};
+
+/// Finds mentions with a model of `noso train crf`.
+#[derive(Debug)]
+pub struct CrfNer {
+    model: Model,
+}
+
+impl CrfNer {
+    /// Opens a model file's bytes. `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// - [`crate::Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
+    pub fn load(name: &str, bytes: &[u8]) -> Result<Self> {
+        Ok(Self { model: Model::from_bytes(name, bytes)? })
+    }
+
+    /// Returns the recogniser with another threshold: higher finds fewer and surer mentions.
+    pub fn with_threshold(&self, threshold: f32) -> Self {
+        Self { model: Model { threshold, ..self.model.clone() } }
+    }
+
+    fn mentions(&self, text: &str) -> Result<Vec<Mention>> {
+        let mut mentions = Vec::new();
+        for range in windows(text) {
+            let tokens = tokenise(&text[range.clone()], range.start);
+            let spans = self.model.judge(&tokens);
+            for at in choose(&spans, tokens.len(), f64::from(self.model.threshold)) {
+                let span = Span::new(text, tokens[spans[at].first].start_byte, tokens[spans[at].last].end_byte)?;
+                mentions.push(Mention {
+                    span,
+                    text: span.slice(text).to_owned(),
+                    matched: Match::Exact,
+                    probability: spans[at].probability as f32,
+                });
+            }
+        }
+        Ok(mentions)
+    }
+}
+
+impl Ner for CrfNer {
+    fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>> {
+        documents.par_iter().map(|document| self.mentions(&document.text)).collect()
+    }
+}
