@@ -13,6 +13,8 @@ mod table;
 mod tokens;
 mod trees;
 
+use std::path::Path;
+
 use rayon::prelude::*;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ pub use self::{
 use super::Ner;
 use crate::{
     data::{Document, Match, Mention, Span},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// Finds mentions with a model of `noso train crf`.
@@ -39,11 +41,28 @@ pub struct CrfNer {
 }
 
 impl CrfNer {
-    /// Opens a model file's bytes. `name` is what messages call the file.
+    /// Reads a model file.
     ///
     /// # Errors
-    /// - [`crate::Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
-    pub fn load(name: &str, bytes: &[u8]) -> Result<Self> {
+    /// - [`Error::Read`] if it cannot be read; those of [`from_bytes`](Self::from_bytes).
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+        Self::from_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// Returns the model that ships with Noso.
+    ///
+    /// # Errors
+    /// None as released; a test reads it.
+    pub fn shipped() -> Result<Self> {
+        Self::from_bytes("(shipped)", include_bytes!("../../../models/default/ner.bin"))
+    }
+
+    /// Opens the bytes of a model file. `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// - [`Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         Ok(Self { model: Model::from_bytes(name, bytes)? })
     }
 
