@@ -13,7 +13,7 @@ mod table;
 mod tokens;
 mod trees;
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use rayon::prelude::*;
 
@@ -72,21 +72,21 @@ impl CrfNer {
     }
 
     fn mentions(&self, text: &str) -> Result<Vec<Mention>> {
-        let mut mentions = Vec::new();
-        for range in windows(text) {
-            let tokens = tokenise(&text[range.clone()], range.start);
-            let spans = self.model.judge(&tokens);
-            for at in choose(&spans, tokens.len(), f64::from(self.model.threshold)) {
-                let span = Span::new(text, tokens[spans[at].first].start_byte, tokens[spans[at].last].end_byte)?;
-                mentions.push(Mention {
-                    span,
-                    text: span.slice(text).to_owned(),
-                    matched: Match::Exact,
-                    probability: spans[at].probability as f32,
-                });
-            }
-        }
-        Ok(mentions)
+        let parts: Result<Vec<_>> =
+            windows(text).into_par_iter().map(|range| self.mentions_in_window(text, range)).collect();
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    fn mentions_in_window(&self, text: &str, range: Range<usize>) -> Result<Vec<Mention>> {
+        let tokens = tokenise(&text[range.clone()], range.start);
+        let spans = self.model.judge(&tokens);
+        let mention = |at: usize| {
+            let SpanProbability { first, last, probability } = spans[at];
+            let span = Span::new(text, tokens[first].start_byte, tokens[last].end_byte)?;
+            let text = span.slice(text).to_owned();
+            Ok(Mention { span, text, matched: Match::Exact, probability: probability as f32 })
+        };
+        choose(&spans, tokens.len(), f64::from(self.model.threshold)).into_iter().map(mention).collect()
     }
 }
 
