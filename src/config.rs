@@ -58,8 +58,6 @@ pub struct RetrievalConfig {
     pub catalog: Option<PathBuf>,
     /// Nearest texts looked at for a mention, `1..=4096`. Default 64.
     pub neighbours: usize,
-    /// Distinct codes kept, `1..=1000`. Default 15, as in the paper.
-    pub candidates: usize,
 }
 
 /// An encoder of short texts.
@@ -78,6 +76,8 @@ pub struct RerankConfig {
     pub engine: RerankEngine,
     /// Model file of `noso train nearest`. Default: the shipped one.
     pub model: Option<PathBuf>,
+    /// Distinct codes kept for a mention, `1..=1000`. Default 15, the paper's top-k.
+    pub candidates: usize,
 }
 
 /// An engine that chooses a code.
@@ -106,20 +106,13 @@ impl Default for NerConfig {
 
 impl Default for RetrievalConfig {
     fn default() -> Self {
-        Self {
-            encoder: Encoder::Ngram,
-            encoder_model: None,
-            index: None,
-            catalog: None,
-            neighbours: 64,
-            candidates: 15,
-        }
+        Self { encoder: Encoder::Ngram, encoder_model: None, index: None, catalog: None, neighbours: 64 }
     }
 }
 
 impl Default for RerankConfig {
     fn default() -> Self {
-        Self { engine: RerankEngine::Nearest, model: None }
+        Self { engine: RerankEngine::Nearest, model: None, candidates: 15 }
     }
 }
 
@@ -188,7 +181,7 @@ impl PipelineConfig {
         share("ner.min_probability", self.ner.min_probability)?;
         share("decision.min_confidence", self.decision.min_confidence)?;
         count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
-        count("retrieval.candidates", self.retrieval.candidates, 1000)
+        count("rerank.candidates", self.rerank.candidates, 1000)
     }
 }
 

@@ -15,13 +15,11 @@ use crate::{
     text,
 };
 
-/// How many rows and codes a retrieval returns.
+/// How far a retrieval looks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetrievalSettings {
     /// Nearest texts looked at for a mention, 1 to 4096.
     pub neighbours: usize,
-    /// Distinct codes kept, the paper's top-k, 1 to 1000.
-    pub candidates: usize,
     /// Power to which a row's cosine is raised in the vote that orders the codes.
     pub vote_power: f32,
 }
@@ -63,7 +61,8 @@ impl Retriever {
         Ok(Self { encoder, indexes, catalog, allowed, settings })
     }
 
-    /// Finds the candidates of each mention, best first by the vote of the nearest rows.
+    /// Finds the candidates of each mention, best first by the vote of the nearest rows: every code among them, so that a
+    /// re-ranker may see more than the top-k it keeps.
     ///
     /// A text that equals the mention after normalisation is always among the rows, also where an approximate index misses it.
     ///
@@ -117,7 +116,6 @@ impl Retriever {
             supports.push(support);
         }
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        candidates.truncate(self.settings.candidates);
         let with_title = |(code, score, mut support): (&IcdCode, f32, Vec<Support>)| {
             support.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.origin.cmp(&b.origin)));
             Candidate { code: code.clone(), title: self.catalog.title(code), score, support }
@@ -131,9 +129,12 @@ impl Retriever {
         rows.map(|row| &row.code).chain(self.catalog.entries().iter().map(|entry| &entry.code)).collect()
     }
 
-    /// Returns the indexes that are searched.
-    pub fn indexes(&self) -> impl Iterator<Item = &Index> {
-        self.indexes.iter().map(|searched| searched.index.as_ref())
+    /// Lists the hashes of encoder, indexes and catalogue.
+    pub fn fingerprints(&self) -> Vec<(&'static str, String)> {
+        let mut prints = vec![("encoder", self.encoder.fingerprint().to_owned())];
+        prints.extend(self.indexes.iter().map(|searched| ("index", searched.index.manifest().rows_sha256.clone())));
+        prints.push(("catalogue", self.catalog.fingerprint()));
+        prints
     }
 
     /// Returns the catalogue that gives the titles.

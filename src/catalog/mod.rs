@@ -6,6 +6,7 @@ mod readers;
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 pub use abbreviations::Abbreviations;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     error::{Error, Result},
@@ -191,6 +192,20 @@ impl Catalog {
     pub fn title(&self, code: &IcdCode) -> Arc<str> {
         let group = || code.group().parse().ok().and_then(|group| self.get(&group));
         self.get(code).or_else(group).map_or_else(|| "".into(), |entry| entry.title.clone())
+    }
+
+    /// Returns a hash of all codes, titles and synonyms.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Xxh3::new();
+        for entry in &self.entries {
+            for field in
+                [entry.code.as_str(), &entry.title].into_iter().chain(entry.synonyms.iter().map(String::as_str))
+            {
+                hash.update(field.as_bytes());
+                hash.update(&[0]);
+            }
+        }
+        format!("{:016x}", hash.digest())
     }
 
     /// Returns all entries in file order.

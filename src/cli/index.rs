@@ -14,7 +14,7 @@ use crate::{
     data::{AnnotatedDocument, Match, Mention, Origin, Span},
     embed::ngram::NgramEncoder,
     index::{Index, IndexSettings, Metric, SourceRow},
-    pipeline::{ENCODER_FILE, catalog_rows, load_retriever},
+    pipeline::{ENCODER_FILE, catalog_rows, load_encoder, load_retriever},
 };
 
 /// Build, describe or search an index of coded texts
@@ -186,13 +186,9 @@ fn info(args: &InfoArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
-    let config = RetrievalConfig {
-        index: args.index.clone(),
-        catalog: args.catalog.clone(),
-        candidates: args.top_k,
-        ..RetrievalConfig::default()
-    };
-    let retriever = load_retriever(&config)?;
+    let config =
+        RetrievalConfig { index: args.index.clone(), catalog: args.catalog.clone(), ..RetrievalConfig::default() };
+    let retriever = load_retriever(&config, &load_encoder(&config)?)?;
     let mut mentions = Vec::new();
     for text in &args.text {
         let span = Span::new(text, 0, text.len()).context("a text to look up is empty")?;
@@ -202,7 +198,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
         println!("{}", mention.text);
         let mut table = Table::new();
         table.load_preset(UTF8_BORDERS_ONLY).set_header(["", "code", "title", "score", "nearest", "from"]);
-        for (rank, candidate) in candidates.iter().enumerate() {
+        for (rank, candidate) in candidates.iter().take(args.top_k).enumerate() {
             let nearest = candidate.support.first();
             table.add_row([
                 (rank + 1).to_string(),

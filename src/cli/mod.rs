@@ -1,8 +1,12 @@
 //! The command: one file a subcommand.
 
+mod code;
 mod corpus;
+mod doctor;
 mod eval;
 mod index;
+mod manifest;
+mod stages;
 mod train;
 
 use std::{path::Path, process::ExitCode};
@@ -13,6 +17,8 @@ use crate::{catalog::Catalog, data::Origin, error::Result};
 
 /// Everything ran, nothing failed.
 pub(crate) const DONE: ExitCode = ExitCode::SUCCESS;
+/// The run finished, but some inputs failed.
+pub(crate) const FINISHED_WITH_FAILURES: u8 = 2;
 /// Problems of a catalogue that are told one by one.
 const SHOWN_PROBLEMS: usize = 20;
 /// The run could not start.
@@ -28,12 +34,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Code texts: find the diagnoses in them and give each an ICD-10 code
+    Code(code::Args),
     /// Compare predicted annotation with gold annotation
     Eval(eval::Args),
     /// Build, describe or search an index of coded texts
     Index(index::Args),
     /// Train the models of the shipped engine from an annotated corpus
     Train(train::Args),
+    /// Measure each stage of a pipeline on annotated texts
+    Stages(stages::Args),
+    /// Say what is installed, which engines can run, and what is missing
+    Doctor(doctor::Args),
 }
 
 /// Runs the command that was typed.
@@ -42,9 +54,12 @@ enum Command {
 /// Whatever kept it from starting; failures of single inputs are reported and end in the exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
+        Command::Code(args) => code::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Index(args) => index::run(args),
         Command::Train(args) => train::run(args),
+        Command::Stages(args) => stages::run(args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }
 

@@ -215,8 +215,11 @@ fn first_sentence(message: &str) -> String {
     text.lines().next().unwrap_or(text).to_owned()
 }
 
-/// Says in words what would otherwise be an illegal instruction: FAISS is compiled for AVX2 on x86-64 (`.cargo/config.toml`).
-fn available() -> Result<()> {
+/// Tells whether this processor can run FAISS, which is compiled for AVX2 on x86-64 (`.cargo/config.toml`).
+///
+/// # Errors
+/// - [`Error::Faiss`] that says in words what would otherwise be an illegal instruction.
+pub fn available() -> Result<()> {
     #[cfg(target_arch = "x86_64")]
     if !(std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")) {
         let reason = "this processor lacks AVX2; build noso with CXXFLAGS_x86_64_unknown_linux_gnu=\"\"";

@@ -11,7 +11,7 @@ use std::{collections::HashMap, path::Path};
 
 use self::{faiss::FaissIndex, manifest::sha256};
 pub use self::{
-    faiss::Metric,
+    faiss::{Metric, available},
     manifest::{FORMAT, Manifest},
     rows::{Entry, Row, SourceRow},
 };

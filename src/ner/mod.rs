@@ -14,4 +14,7 @@ pub trait Ner: Send + Sync {
     /// # Errors
     /// Those of the engine; a text without any diagnosis is no error.
     fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>>;
+
+    /// Returns a name that changes whenever the answers could: engine and hash of the model.
+    fn fingerprint(&self) -> String;
 }

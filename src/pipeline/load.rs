@@ -2,13 +2,19 @@
 
 use std::{path::Path, sync::Arc};
 
+use super::Pipeline;
 use crate::{
     catalog::Catalog,
-    config::{Encoder, RetrievalConfig},
+    config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankConfig, RerankEngine, RetrievalConfig},
     data::Origin,
     embed::{Embed, ngram::NgramEncoder},
     error::Result,
     index::{Index, IndexSettings, SourceRow},
+    ner::{Ner, crf::CrfNer},
+    rerank::{
+        Rerank,
+        nearest::{Nearest, NearestModel},
+    },
     retrieval::{RetrievalSettings, Retriever, SearchedIndex},
 };
 
@@ -17,21 +23,65 @@ pub const ENCODER_FILE: &str = "encoder.bin";
 /// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
 const VOTE_POWER: f32 = 8.0;
 
-/// Loads encoder, index and catalogue.
+impl Pipeline {
+    /// Loads every model that `config` names, or the shipped one where it names none.
+    ///
+    /// # Errors
+    /// Those of reading models, index and catalogue, and [`crate::Error::Encoder`] if index and encoder do not belong together.
+    pub fn load(config: &PipelineConfig) -> Result<Self> {
+        // The recogniser shares nothing with the rest, and start-up is what a user waits for.
+        let (ner, linking) = rayon::join(
+            || load_ner(&config.ner),
+            || {
+                let encoder = load_encoder(&config.retrieval)?;
+                Ok((load_retriever(&config.retrieval, &encoder)?, load_rerank(&config.rerank, &encoder)?))
+            },
+        );
+        let (retriever, rerank) = linking?;
+        let decision = config.decision;
+        Ok(Self { ner: ner?, retriever, rerank, decision, min_probability: config.ner.min_probability })
+    }
+}
+
+fn load_ner(config: &NerConfig) -> Result<Box<dyn Ner>> {
+    match config.engine {
+        NerEngine::Crf => Ok(Box::new(match &config.model {
+            Some(path) => CrfNer::load(path)?,
+            None => CrfNer::shipped()?,
+        })),
+    }
+}
+
+fn load_rerank(config: &RerankConfig, encoder: &Arc<dyn Embed>) -> Result<Box<dyn Rerank>> {
+    match config.engine {
+        RerankEngine::Nearest => {
+            let model = match &config.model {
+                Some(path) => NearestModel::load(path)?,
+                None => NearestModel::shipped()?,
+            };
+            // A user's index may come with an encoder of its own, but the model reads vectors of the one it was trained with.
+            let mut encoders = vec![encoder.clone()];
+            if encoder.fingerprint() != model.encoder {
+                encoders.push(Arc::new(NgramEncoder::shipped()?));
+            }
+            Ok(Box::new(Nearest::new(model, &encoders, config.candidates)))
+        }
+    }
+}
+
+/// Loads index and catalogue.
 ///
 /// # Errors
 /// Those of reading them, and [`crate::Error::Encoder`] if index and encoder do not belong together.
-pub fn load_retriever(config: &RetrievalConfig) -> Result<Retriever> {
-    let encoder = load_encoder(config)?;
+pub fn load_retriever(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Retriever> {
     let index = Arc::new(match &config.index {
         Some(folder) => Index::load(folder)?,
         None => Index::shipped()?,
     });
-    let settings =
-        RetrievalSettings { neighbours: config.neighbours, candidates: config.candidates, vote_power: VOTE_POWER };
+    let settings = RetrievalSettings { neighbours: config.neighbours, vote_power: VOTE_POWER };
     let Some(path) = &config.catalog else {
         let indexes = vec![SearchedIndex { index, titles: true }];
-        return Retriever::new(encoder, indexes, Arc::new(Catalog::shipped()?), false, settings);
+        return Retriever::new(encoder.clone(), indexes, Arc::new(Catalog::shipped()?), false, settings);
     };
     // A catalogue of the user's own: its wordings are indexed on the spot and replace the index's; the index's mentions stay, as
     // far as their codes are in the catalogue.
@@ -39,7 +89,7 @@ pub fn load_retriever(config: &RetrievalConfig) -> Result<Retriever> {
     let own = IndexSettings { factory: "SQ8".into(), ..IndexSettings::default() };
     let titles = Arc::new(Index::build(&catalog_rows(&catalog), encoder.as_ref(), own)?);
     let indexes = vec![SearchedIndex { index: titles, titles: true }, SearchedIndex { index, titles: false }];
-    Retriever::new(encoder, indexes, catalog, true, settings)
+    Retriever::new(encoder.clone(), indexes, catalog, true, settings)
 }
 
 /// Loads the encoder that belongs to the configured index.

@@ -1,5 +1,7 @@
 //! Re-ranking: a mention with its candidates comes in, the chosen code with its confidence leaves.
 
+pub mod nearest;
+
 use crate::{
     data::{Candidate, Coding, Document, Mention},
     error::Result,
@@ -19,4 +21,7 @@ pub trait Rerank: Send + Sync {
         mentions: Vec<Mention>,
         candidates: Vec<Vec<Candidate>>,
     ) -> Result<Vec<Coding>>;
+
+    /// Returns a name that changes whenever the answers could: engine and hash of the model.
+    fn fingerprint(&self) -> String;
 }

@@ -16,6 +16,7 @@ mod trees;
 use std::{ops::Range, path::Path};
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 #[cfg(test)]
 pub use self::lattice::best_labels;
@@ -38,6 +39,7 @@ use crate::{
 #[derive(Debug)]
 pub struct CrfNer {
     model: Model,
+    fingerprint: String,
 }
 
 impl CrfNer {
@@ -63,12 +65,8 @@ impl CrfNer {
     /// # Errors
     /// - [`Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
-        Ok(Self { model: Model::from_bytes(name, bytes)? })
-    }
-
-    /// Returns the recogniser with another threshold: higher finds fewer and surer mentions.
-    pub fn with_threshold(&self, threshold: f32) -> Self {
-        Self { model: Model { threshold, ..self.model.clone() } }
+        let fingerprint = format!("crf-{:016x}", xxh3_64(bytes));
+        Ok(Self { model: Model::from_bytes(name, bytes)?, fingerprint })
     }
 
     fn mentions(&self, text: &str) -> Result<Vec<Mention>> {
@@ -91,6 +89,10 @@ impl CrfNer {
 }
 
 impl Ner for CrfNer {
+    fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+
     fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>> {
         documents.par_iter().map(|document| self.mentions(&document.text)).collect()
     }

@@ -1,0 +1,244 @@
+//! `noso code`: texts in, codes out.
+
+use std::{
+    io::{IsTerminal, stdin},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    DONE, FINISHED_WITH_FAILURES,
+    manifest::{Manifest, Summary},
+};
+use crate::{
+    config::PipelineConfig,
+    corpus::{self, Documents, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions, Writer},
+    data::{Coding, Document},
+    error::Result,
+    pipeline::Pipeline,
+};
+
+/// Documents coded together: enough to keep every thread busy between two writes.
+const BATCH_DOCUMENTS: usize = 1024;
+/// Bytes of text after which a batch is closed, so that huge documents do not pile up.
+const BATCH_BYTES: usize = 16 << 20;
+/// Failures told one by one; the rest is counted.
+const SHOWN_FAILURES: u64 = 10;
+
+/// Code texts: find the diagnoses in them and give each an ICD-10 code
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples
+
+  noso code 'ИБС. Стенокардия напряжения. СД 2 типа'
+  noso code --input notes/ --output coded.jsonl --output-format jsonl --min-confidence 0.5 --back-off
+  noso code --input notes.csv --text-column diagnosis --output coded/ --output-format brat --resume")]
+pub struct Args {
+    /// Texts to code, each a document
+    text: Vec<String>,
+    /// File or folder to read, or `-` for standard input
+    #[arg(long, value_name = "PATH", conflicts_with = "text")]
+    input: Option<PathBuf>,
+    /// Format of the input
+    #[arg(long, value_enum, default_value_t)]
+    input_format: InputFormat,
+    /// Column of a CSV input that holds the text
+    #[arg(long, value_name = "COLUMN", default_value = "text")]
+    text_column: String,
+    /// Column of a CSV input that holds the id [default: `id`, or the record's number]
+    #[arg(long, value_name = "COLUMN")]
+    id_column: Option<String>,
+    /// File to write, or folder for brat [default: standard output]
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t)]
+    output_format: OutputFormat,
+    /// Built-in pipeline (`default`) or pipeline file
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    pipeline: String,
+    /// Change a key of the pipeline, such as `retrieval.neighbours=32` (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Catalogue to code with instead of the shipped one; only its codes are given
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// Index folder to search instead of the shipped one
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+    /// Stop after this many documents
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Candidates for each mention [default: 15]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Give no code that is less sure than this, 0 to 1
+    #[arg(long, value_name = "X")]
+    min_confidence: Option<f32>,
+    /// Give the three-character group where it is sure enough and the code is not
+    #[arg(long)]
+    back_off: bool,
+    /// Show each mention's candidates, their scores and what speaks for them
+    #[arg(long)]
+    explain: bool,
+    /// Continue an earlier run of the same command that was cut off
+    #[arg(long, requires = "output")]
+    resume: bool,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Codes everything the arguments name.
+///
+/// # Errors
+/// If the run cannot start: no input, unknown setting, damaged model. A document that fails is reported and the run goes on.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start that many threads")?;
+    }
+    let config = args.config()?;
+    let options = ReadOptions {
+        format: args.input_format,
+        text_column: args.text_column.clone(),
+        id_column: args.id_column.clone(),
+    };
+    let mut documents = Documents::open(args.source()?, &options)?;
+    if let Some(path) = &args.catalog {
+        super::load_catalog(Some(path))?;
+    }
+    let pipeline = Arc::new(Pipeline::load(&config)?);
+    let mut writer = args.writer(&pipeline)?;
+    let summary = Run::new(args.limit).code(&mut documents, &pipeline, writer.as_mut())?;
+    writer.finish()?;
+    summary.print(documents.report());
+    if let Some(output) = &args.output {
+        Manifest::new("code", &config, &pipeline, &summary, documents.report()).write(output)?;
+    }
+    let failed = summary.failed > 0;
+    Ok(if failed { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
+}
+
+impl Args {
+    fn config(&self) -> Result<PipelineConfig> {
+        let mut set = self.set.clone();
+        let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+        set.extend(self.catalog.as_deref().map(|path| format!("retrieval.catalog={}", quoted(path))));
+        set.extend(self.index.as_deref().map(|path| format!("retrieval.index={}", quoted(path))));
+        set.extend(self.top_k.map(|k| format!("rerank.candidates={k}")));
+        set.extend(self.min_confidence.map(|limit| format!("decision.min_confidence={limit:?}")));
+        set.extend(self.back_off.then(|| "decision.back_off=true".to_owned()));
+        PipelineConfig::load(&self.pipeline, &set)
+    }
+
+    fn source(&self) -> anyhow::Result<Source> {
+        match &self.input {
+            _ if !self.text.is_empty() => Ok(Source::Texts(self.text.clone())),
+            Some(path) if path == Path::new("-") => Ok(Source::Stdin),
+            Some(path) => Ok(Source::Path(path.clone())),
+            None if stdin().is_terminal() => {
+                bail!("nothing to code: give a text, `--input PATH`, or text on standard input")
+            }
+            None => Ok(Source::Stdin),
+        }
+    }
+
+    fn writer(&self, pipeline: &Arc<Pipeline>) -> Result<Box<dyn Writer>> {
+        let pipeline = pipeline.clone();
+        let lookup = move |code: &crate::icd::IcdCode| {
+            let catalog = pipeline.retriever().catalog();
+            let row = catalog.row(code)?;
+            Some(corpus::Entry { row, title: catalog.title(code) })
+        };
+        let options = WriteOptions {
+            format: self.output_format,
+            explain: self.explain,
+            resume: self.resume,
+            lookup: Arc::new(lookup),
+        };
+        corpus::create(self.output.as_deref(), options)
+    }
+}
+
+/// One run over a corpus, batch by batch.
+struct Run {
+    left: usize,
+    summary: Summary,
+    started: Instant,
+    progress: ProgressBar,
+}
+
+impl Run {
+    fn new(limit: Option<usize>) -> Self {
+        let style = ProgressStyle::with_template("{spinner} {human_pos} documents, {per_sec}, {elapsed}");
+        let progress =
+            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Self { left: limit.unwrap_or(usize::MAX), summary: Summary::default(), started: Instant::now(), progress }
+    }
+
+    fn code(mut self, documents: &mut Documents, pipeline: &Pipeline, writer: &mut dyn Writer) -> Result<Summary> {
+        loop {
+            let batch = self.batch(documents, writer);
+            if batch.is_empty() {
+                break;
+            }
+            for (document, outcome) in batch.iter().zip(pipeline.code(&batch)) {
+                match outcome {
+                    Ok(codings) => {
+                        writer.write(document, &codings)?;
+                        self.summary.add(&codings);
+                    }
+                    Err(error) => self.failed(&format!("document {}: {error}", document.id)),
+                }
+            }
+            self.progress.inc(batch.len() as u64);
+        }
+        self.progress.finish_and_clear();
+        self.summary.seconds = self.started.elapsed().as_secs_f64();
+        Ok(self.summary)
+    }
+
+    /// Reads the next documents that are not written yet; empty at the end.
+    fn batch(&mut self, documents: &mut Documents, writer: &dyn Writer) -> Vec<Document> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_DOCUMENTS && bytes < BATCH_BYTES && self.left > 0 {
+            match documents.next() {
+                None => break,
+                Some(Err(error)) => self.failed(&error.to_string()),
+                Some(Ok(document)) => {
+                    self.left -= 1;
+                    if writer.is_done(&document.id) {
+                        self.summary.resumed += 1;
+                    } else {
+                        bytes += document.text.len();
+                        batch.push(document);
+                    }
+                }
+            }
+        }
+        batch
+    }
+
+    fn failed(&mut self, message: &str) {
+        self.summary.failed += 1;
+        if self.summary.failed <= SHOWN_FAILURES {
+            self.progress.suspend(|| eprintln!("warning: {message}"));
+        }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, codings: &[Coding]) {
+        self.documents += 1;
+        self.mentions += codings.len() as u64;
+        self.coded += codings.iter().filter(|coding| coding.code.is_some()).count() as u64;
+    }
+}

@@ -1,0 +1,69 @@
+//! `noso doctor`: what is installed, which engines can run, what is missing and how to get it.
+
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+
+use super::{CANNOT_START, DONE};
+use crate::{
+    catalog::{Abbreviations, Catalog},
+    config,
+    embed::{Embed, ngram::NgramEncoder},
+    error::Result,
+    index::Index,
+    ner::crf::CrfNer,
+    rerank::nearest::NearestModel,
+};
+
+/// Say what is installed, which engines can run, and what is missing
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Example\n\n  noso doctor")]
+pub struct Args {}
+
+/// Checks each part by loading it, and prints a line for each.
+///
+/// # Errors
+/// None: a part that fails is a line of the table, and the exit code is then 1.
+pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
+    let checks = [
+        ("processor", processor()),
+        ("catalogue", Catalog::shipped().map(|c| format!("shipped, {} codes", c.entries().len()))),
+        ("abbreviations", Ok(format!("shipped, {}", Abbreviations::shipped().len()))),
+        ("ner crf", CrfNer::shipped().map(|_| "shipped, CPU".into())),
+        (
+            "encoder ngram",
+            NgramEncoder::shipped().map(|e| format!("shipped, {}, {} dimensions", e.fingerprint(), e.dim())),
+        ),
+        ("index", index()),
+        ("rerank nearest", NearestModel::shipped().map(|_| "shipped, CPU".into())),
+        ("pipelines", Ok(config::built_in_pipelines().collect::<Vec<_>>().join(", "))),
+    ];
+    let mut table = Table::new();
+    table.load_preset(UTF8_BORDERS_ONLY).set_header(["part", "", "what was found"]);
+    let mut healthy = true;
+    for (part, outcome) in checks {
+        match outcome {
+            Ok(found) => table.add_row([part, "ok", &found]),
+            Err(error) => {
+                healthy = false;
+                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                table.add_row([part, "missing", &format!("{error}{hint}")])
+            }
+        };
+    }
+    println!("noso {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    println!("{table}");
+    Ok(if healthy { DONE } else { ExitCode::from(CANNOT_START) })
+}
+
+fn processor() -> Result<String> {
+    let threads = rayon::current_num_threads();
+    crate::index::available().map(|()| format!("{threads} threads, all that FAISS needs"))
+}
+
+fn index() -> Result<String> {
+    let index = Index::shipped()?;
+    index.check_encoder(&NgramEncoder::shipped()?)?;
+    let manifest = index.manifest();
+    Ok(format!("shipped, {} texts, {} rows, {}", manifest.entries, manifest.rows, manifest.factory))
+}

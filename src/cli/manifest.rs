@@ -1,0 +1,99 @@
+//! What a run was: settings, models, machine and counts, written beside its output and summed up on stderr.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::{artifact, config::PipelineConfig, corpus::RepairReport, error::Result, pipeline::Pipeline};
+
+/// Counts of a coding run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Summary {
+    /// Documents coded and written in this run.
+    pub documents: u64,
+    /// Documents that an earlier run had written.
+    pub resumed: u64,
+    /// Documents or records that could not be read or coded.
+    pub failed: u64,
+    /// Mentions found.
+    pub mentions: u64,
+    /// Mentions that were given a code or group.
+    pub coded: u64,
+    /// Wall-clock seconds of reading, coding and writing.
+    pub seconds: f64,
+}
+
+impl Summary {
+    /// Prints one line of counts on stderr, and what was repaired or rejected below it.
+    pub fn print(&self, report: &RepairReport) {
+        let Self { documents, mentions, coded, seconds, .. } = self;
+        let rate = *documents as f64 / seconds.max(1e-9);
+        let mut line = format!("{documents} documents, {mentions} mentions, {coded} coded");
+        if mentions > coded {
+            line += &format!(", {} without a code", mentions - coded);
+        }
+        if self.resumed > 0 {
+            line += &format!(", {} done before", self.resumed);
+        }
+        if self.failed > 0 {
+            line += &format!(", {} failed", self.failed);
+        }
+        eprintln!("{line}; {seconds:.2} s, {rate:.0} documents/s");
+        if report.occurred().next().is_some() {
+            eprintln!("input: {report}");
+        }
+    }
+}
+
+/// Everything that could change a run's result.
+#[derive(Debug, Serialize)]
+pub(super) struct Manifest<'a> {
+    command: &'static str,
+    noso: &'static str,
+    commit: &'static str,
+    machine: String,
+    threads: usize,
+    pipeline: &'a PipelineConfig,
+    /// Stage and hash of its model.
+    models: Vec<(&'static str, String)>,
+    summary: &'a Summary,
+    input: &'a RepairReport,
+}
+
+impl<'a> Manifest<'a> {
+    /// Gathers what is known of a finished run.
+    pub fn new(
+        command: &'static str,
+        config: &'a PipelineConfig,
+        pipeline: &Pipeline,
+        summary: &'a Summary,
+        input: &'a RepairReport,
+    ) -> Self {
+        Self {
+            command,
+            noso: env!("CARGO_PKG_VERSION"),
+            commit: env!("NOSO_COMMIT"),
+            machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            threads: rayon::current_num_threads(),
+            pipeline: config,
+            models: pipeline.fingerprints(),
+            summary,
+            input,
+        }
+    }
+
+    /// Writes `manifest.json` into an output folder, or `FILE.manifest.json` beside an output file.
+    ///
+    /// # Errors
+    /// - [`crate::Error::Write`] if that fails.
+    pub fn write(&self, output: &Path) -> Result<()> {
+        let path = if output.is_dir() {
+            output.join("manifest.json")
+        } else {
+            PathBuf::from(format!("{}.manifest.json", output.display()))
+        };
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        artifact::write_atomic(&path, &json)
+    }
+}
