@@ -1,5 +1,7 @@
 //! Re-ranking: a mention with its candidates comes in, the chosen code with its confidence leaves.
 
+pub mod nearest;
+
 use crate::{
     data::{Candidate, Coding, Document, Mention},
     error::Result,
