@@ -125,6 +125,17 @@ impl Retriever {
         candidates.into_iter().map(with_title).collect()
     }
 
+    /// Lists every code that a search can propose or the catalogue names.
+    pub fn known_codes(&self) -> HashSet<&IcdCode> {
+        let rows = self.indexes.iter().flat_map(|searched| searched.index.entries()).flat_map(|entry| &entry.rows);
+        rows.map(|row| &row.code).chain(self.catalog.entries().iter().map(|entry| &entry.code)).collect()
+    }
+
+    /// Returns the indexes that are searched.
+    pub fn indexes(&self) -> impl Iterator<Item = &Index> {
+        self.indexes.iter().map(|searched| searched.index.as_ref())
+    }
+
     /// Returns the catalogue that gives the titles.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

@@ -38,7 +38,7 @@ fn settings() -> CrfSettings {
 }
 
 fn recogniser() -> CrfNer {
-    CrfNer::load("(test)", &train(&notes(60), &settings()).unwrap()).unwrap()
+    CrfNer::from_bytes("(test)", &train(&notes(60), &settings()).unwrap()).unwrap()
 }
 
 fn found(ner: &CrfNer, text: &str) -> Vec<String> {
@@ -95,7 +95,7 @@ fn damaged_models_and_poor_corpora_are_told_apart() {
     for at in (0..bytes.len()).step_by(101) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x41;
-        assert!(matches!(CrfNer::load("m", &damaged), Err(Error::Artifact { .. })), "byte {at}");
+        assert!(matches!(CrfNer::from_bytes("m", &damaged), Err(Error::Artifact { .. })), "byte {at}");
     }
     let mut bare = notes(10);
     bare.iter_mut().for_each(|note| note.entities.clear());

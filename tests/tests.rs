@@ -3,4 +3,5 @@
 mod corpus;
 mod crf;
 mod eval;
+mod index;
 mod layering;

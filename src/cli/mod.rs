@@ -3,6 +3,7 @@
 mod corpus;
 mod eval;
 mod index;
+mod train;
 
 use std::{path::Path, process::ExitCode};
 
@@ -31,6 +32,8 @@ enum Command {
     Eval(eval::Args),
     /// Build, describe or search an index of coded texts
     Index(index::Args),
+    /// Train the models of the shipped engine from an annotated corpus
+    Train(train::Args),
 }
 
 /// Runs the command that was typed.
@@ -41,6 +44,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Eval(args) => eval::run(args),
         Command::Index(args) => index::run(args),
+        Command::Train(args) => train::run(args),
     }
 }
 

@@ -13,6 +13,8 @@ mod table;
 mod tokens;
 mod trees;
 
+use std::{ops::Range, path::Path};
+
 use rayon::prelude::*;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ pub use self::{
 use super::Ner;
 use crate::{
     data::{Document, Match, Mention, Span},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// Finds mentions with a model of `noso train crf`.
@@ -39,11 +41,28 @@ pub struct CrfNer {
 }
 
 impl CrfNer {
-    /// Opens a model file's bytes. `name` is what messages call the file.
+    /// Reads a model file.
     ///
     /// # Errors
-    /// - [`crate::Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
-    pub fn load(name: &str, bytes: &[u8]) -> Result<Self> {
+    /// - [`Error::Read`] if it cannot be read; those of [`from_bytes`](Self::from_bytes).
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+        Self::from_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// Returns the model that ships with Noso.
+    ///
+    /// # Errors
+    /// None as released; a test reads it.
+    pub fn shipped() -> Result<Self> {
+        Self::from_bytes("(shipped)", include_bytes!("../../../models/default/ner.bin"))
+    }
+
+    /// Opens the bytes of a model file. `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// - [`Error::Artifact`] if the bytes are no CRF model, damaged, or of another version.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         Ok(Self { model: Model::from_bytes(name, bytes)? })
     }
 
@@ -53,21 +72,21 @@ impl CrfNer {
     }
 
     fn mentions(&self, text: &str) -> Result<Vec<Mention>> {
-        let mut mentions = Vec::new();
-        for range in windows(text) {
-            let tokens = tokenise(&text[range.clone()], range.start);
-            let spans = self.model.judge(&tokens);
-            for at in choose(&spans, tokens.len(), f64::from(self.model.threshold)) {
-                let span = Span::new(text, tokens[spans[at].first].start_byte, tokens[spans[at].last].end_byte)?;
-                mentions.push(Mention {
-                    span,
-                    text: span.slice(text).to_owned(),
-                    matched: Match::Exact,
-                    probability: spans[at].probability as f32,
-                });
-            }
-        }
-        Ok(mentions)
+        let parts: Result<Vec<_>> =
+            windows(text).into_par_iter().map(|range| self.mentions_in_window(text, range)).collect();
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    fn mentions_in_window(&self, text: &str, range: Range<usize>) -> Result<Vec<Mention>> {
+        let tokens = tokenise(&text[range.clone()], range.start);
+        let spans = self.model.judge(&tokens);
+        let mention = |at: usize| {
+            let SpanProbability { first, last, probability } = spans[at];
+            let span = Span::new(text, tokens[first].start_byte, tokens[last].end_byte)?;
+            let text = span.slice(text).to_owned();
+            Ok(Mention { span, text, matched: Match::Exact, probability: probability as f32 })
+        };
+        choose(&spans, tokens.len(), f64::from(self.model.threshold)).into_iter().map(mention).collect()
     }
 }
 

@@ -80,16 +80,6 @@ impl Weights {
         spans.retain(|span| [span.first, span.last].iter().all(|&at| !tokens[at].writing.never_at_edge()));
         spans
     }
-
-    /// Returns the number of features with a weight.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Tells whether no feature has a weight.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Model {

@@ -48,6 +48,7 @@ impl<V: Copy + Default> Table<V> {
     }
 
     /// Returns the number of keys.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.slots.iter().filter(|slot| slot.0 != 0).count()
     }

@@ -155,7 +155,8 @@ pub fn windows(text: &str) -> Vec<std::ops::Range<usize>> {
         let limit = (start + 1..=start + WINDOW_BYTES).rev().find(|&at| text.is_char_boundary(at));
         let limit = limit.unwrap_or(text.len());
         let piece = &text[start..limit];
-        let cut = piece.rfind('\n').or_else(|| piece.rfind(char::is_whitespace)).filter(|&at| at > 0);
+        let inner = |at: &usize| *at > 0;
+        let cut = piece.rfind('\n').filter(inner).or_else(|| piece.rfind(char::is_whitespace).filter(inner));
         let end = cut.map_or(limit, |at| start + at);
         ranges.push(start..end);
         start = end;
@@ -195,15 +196,7 @@ pub fn tokenise(piece: &str, offset: usize) -> Vec<Token> {
             small += u32::from(next.is_lowercase());
             (last_class, last_char, end) = (next_class, next, at + next.len_utf8());
         }
-        let writing = match kind {
-            Class::Newline => Writing::NEWLINE,
-            Class::Digit => Writing::DIGITS,
-            Class::Latin => Writing::LATIN,
-            Class::Sign | Class::Blank => Writing::sign(first),
-            _ if capitals > 1 && small == 0 => Writing::UPPER,
-            _ if first.is_uppercase() => Writing::TITLE,
-            _ => Writing::LOWER,
-        };
+        let writing = writing(kind, first, capitals, small);
         if writing == Writing::DIGITS {
             let zeros = normal.len().min(4);
             normal.clear();
@@ -213,6 +206,19 @@ pub fn tokenise(piece: &str, offset: usize) -> Vec<Token> {
         blanks = 0;
     }
     tokens
+}
+
+/// How a token is written that starts with `first`, of class `kind`, and has so many capitals and small letters.
+fn writing(kind: Class, first: char, capitals: u32, small: u32) -> Writing {
+    match kind {
+        Class::Newline => Writing::NEWLINE,
+        Class::Digit => Writing::DIGITS,
+        Class::Latin => Writing::LATIN,
+        Class::Sign | Class::Blank => Writing::sign(first),
+        _ if capitals > 1 && small == 0 => Writing::UPPER,
+        _ if first.is_uppercase() => Writing::TITLE,
+        _ => Writing::LOWER,
+    }
 }
 
 fn fold(c: char) -> char {
@@ -289,7 +295,8 @@ mod tests {
     fn windows_cover_long_texts_and_keep_short_ones_whole() {
         assert_eq!(windows("Отит. Ринит."), vec![0..21; 1]);
         assert_eq!(windows(""), vec![0..0; 1]);
-        for text in ["я".repeat(40_000), "диагноз отит\n".repeat(5_000)] {
+        for text in ["я".repeat(40_000), "диагноз отит\n".repeat(5_000), format!("отит\n{}", "ринит ".repeat(9_000))]
+        {
             let ranges = windows(&text);
             assert!(ranges.iter().all(|range| range.len() <= WINDOW_BYTES));
             assert_eq!(ranges.iter().map(|range| &text[range.clone()]).collect::<String>(), text);
