@@ -158,21 +158,22 @@ fn check(settings: NgramSettings) -> Result<()> {
     })
 }
 
-/// Lists the hash bucket of every n-gram of the normalised text between two blanks, repetitions included.
+/// Lists the hash bucket of every n-gram of every word of the normalised text, a blank before and after the word, repetitions
+/// included.
 fn buckets(text: &str, settings: NgramSettings) -> Vec<u32> {
     let normal = text::normalise(text);
-    if normal.is_empty() {
-        return Vec::new();
-    }
-    let padded = format!(" {normal} ");
-    let starts: Vec<usize> = padded.char_indices().map(|(at, _)| at).chain([padded.len()]).collect();
-    let characters = starts.len() - 1;
     let mask = (1u64 << settings.bucket_bits) - 1;
-    let mut buckets = Vec::with_capacity(characters * usize::from(settings.longest));
-    for length in usize::from(settings.shortest)..=usize::from(settings.longest) {
-        for first in 0..(characters + 1).saturating_sub(length) {
-            let gram = &padded.as_bytes()[starts[first]..starts[first + length]];
-            buckets.push((xxh3_64(gram) & mask) as u32);
+    let mut buckets = Vec::with_capacity((normal.len() + 2) * usize::from(settings.longest));
+    let (mut padded, mut starts) = (String::new(), Vec::new());
+    for word in normal.split(' ').filter(|word| !word.is_empty()) {
+        padded.clear();
+        padded.extend([" ", word, " "]);
+        starts.clear();
+        starts.extend(padded.char_indices().map(|(at, _)| at).chain([padded.len()]));
+        for length in usize::from(settings.shortest)..=usize::from(settings.longest) {
+            for (&start, &end) in starts.iter().zip(starts.iter().skip(length)) {
+                buckets.push((xxh3_64(&padded.as_bytes()[start..end]) & mask) as u32);
+            }
         }
     }
     buckets
