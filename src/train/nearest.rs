@@ -3,7 +3,7 @@
 //! Everything is cross-fitted by document: the features of a mention come from an index, priors and a classifier that never saw
 //! its document, and so do the shares on which the confidences are calibrated.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -26,7 +26,8 @@ use crate::{
         classifier::{Classifier, ClassifierSettings, Example},
         count_codes, document_features,
         features::{ANNOTATORS, FeatureMatrix},
-        linear::{Choice, LinearScore, softmax},
+        linear::Choice,
+        ranker::Ranker,
         top_shares,
     },
     retrieval::{RetrievalSettings, Retriever, SearchedIndex},
@@ -69,8 +70,9 @@ pub struct NearestReport {
 struct Seen {
     fold: usize,
     gold: IcdCode,
-    candidates: Vec<Candidate>,
-    features: FeatureMatrix,
+    codes: Vec<IcdCode>,
+    /// The candidates' features; the right one is past the end where retrieval missed it.
+    choice: Choice,
 }
 
 /// The gold mentions of one document and their codes.
@@ -107,7 +109,7 @@ pub fn train(
         classifier: train_classifier(&all, &counts, catalog, encoder.as_ref(), settings)?,
         counts,
         fingerprint: String::new(),
-        score: LinearScore::train(&choices(&seen, None))?,
+        ranker: Ranker::train(&choices(&seen, None))?,
         code_confidence: Calibrator::fit_isotonic(&judged.iter().map(|judged| judged.code).collect::<Vec<_>>())?,
         group_confidence: Calibrator::fit_isotonic(&judged.iter().map(|judged| judged.group).collect::<Vec<_>>())?,
     };
@@ -157,12 +159,7 @@ fn see_fold(
         let vectors = encoder.embed(&texts)?;
         let features = document_features(&candidates, &priors, Some((&classifier, &vectors)));
         let parts = document.codes.iter().zip(candidates).zip(features);
-        seen.extend(parts.map(|((gold, candidates), features)| Seen {
-            fold,
-            gold: gold.clone(),
-            candidates,
-            features,
-        }));
+        seen.extend(parts.map(|((gold, candidates), features)| Seen::new(fold, gold, candidates, features)));
     }
     Ok(seen)
 }
@@ -194,7 +191,7 @@ fn retriever(
     Retriever::new(encoder.clone(), vec![SearchedIndex { index, titles: true }], catalog.clone(), false, retrieval)
 }
 
-/// Trains the classifier on mentions and on the catalogue's wordings of the codes that occur in them.
+/// Trains the classifier on mentions and on the catalogue's wordings: it knows the codes of both.
 fn train_classifier(
     coded: &[&Coded],
     counts: &[(IcdCode, [u32; ANNOTATORS])],
@@ -202,8 +199,9 @@ fn train_classifier(
     encoder: &dyn Embed,
     settings: NearestSettings,
 ) -> Result<Classifier> {
-    let codes: Vec<IcdCode> = counts.iter().map(|(code, _)| code.clone()).collect();
     let wordings = catalog_rows(catalog);
+    let known = counts.iter().map(|(code, _)| code).chain(wordings.iter().map(|row| &row.code));
+    let codes: Vec<IcdCode> = known.cloned().collect::<BTreeSet<_>>().into_iter().collect();
     let mentions =
         coded.iter().flat_map(|coded| coded.rows()).map(|(mention, code)| (mention.text.as_str(), code, 1.0));
     let wordings = wordings.iter().map(|row| (row.text.as_str(), &row.code, WORDING_WEIGHT));
@@ -216,17 +214,21 @@ fn train_classifier(
     Ok(Classifier::train(encoder.dim(), codes, &examples, settings.classifier))
 }
 
-/// Lists the mentions whose code is among their candidates, those of one fold left out.
-fn choices(seen: &[Seen], without: Option<usize>) -> Vec<Choice> {
-    let kept = seen.iter().filter(|seen| Some(seen.fold) != without);
-    let choice = |seen: &Seen| {
-        let gold = seen.candidates.iter().position(|candidate| candidate.code == seen.gold)?;
-        Some(Choice { features: seen.features.clone(), gold })
-    };
-    kept.filter_map(choice).collect()
+impl Seen {
+    fn new(fold: usize, gold: &IcdCode, candidates: Vec<Candidate>, features: FeatureMatrix) -> Self {
+        let codes: Vec<IcdCode> = candidates.into_iter().map(|candidate| candidate.code).collect();
+        let place = codes.iter().position(|code| code == gold).unwrap_or(codes.len());
+        Self { fold, gold: gold.clone(), codes, choice: Choice { features, gold: place } }
+    }
 }
 
-/// A held-out mention as a score trained on the other folds sees it.
+/// Lists the mentions whose code is among their candidates, those of one fold left out.
+fn choices(seen: &[Seen], without: Option<usize>) -> Vec<&Choice> {
+    let kept = seen.iter().filter(|seen| Some(seen.fold) != without && seen.choice.gold < seen.codes.len());
+    kept.map(|seen| &seen.choice).collect()
+}
+
+/// A held-out mention as a ranker trained on the other folds sees it.
 struct Judged {
     /// Share of the best candidate, and whether its code is right.
     code: (f64, bool),
@@ -237,18 +239,18 @@ struct Judged {
 }
 
 fn judge_held_out(seen: &[Seen], folds: usize) -> Result<Vec<Judged>> {
-    let scores: Result<Vec<LinearScore>> =
-        (0..folds).into_par_iter().map(|fold| LinearScore::train(&choices(seen, Some(fold)))).collect();
-    let scores = scores?;
-    Ok(seen.iter().map(|seen| judge(seen, &scores[seen.fold])).collect())
+    let rankers: Result<Vec<Ranker>> =
+        (0..folds).into_par_iter().map(|fold| Ranker::train(&choices(seen, Some(fold)))).collect();
+    let rankers = rankers?;
+    Ok(seen.iter().map(|seen| judge(seen, &rankers[seen.fold])).collect())
 }
 
-fn judge(seen: &Seen, score: &LinearScore) -> Judged {
-    let shares = softmax(&score.scores(&seen.features));
-    let (code_share, group_share) = top_shares(&seen.candidates, &shares);
+fn judge(seen: &Seen, ranker: &Ranker) -> Judged {
+    let shares = ranker.shares(&seen.choice.features, |_| 0.0);
+    let (code_share, group_share) = top_shares(&seen.codes, &shares);
     let mut order: Vec<usize> = (0..shares.len()).collect();
     order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
-    let ranked: Vec<IcdCode> = order.into_iter().map(|at| seen.candidates[at].code.clone()).collect();
+    let ranked: Vec<IcdCode> = order.into_iter().map(|at| seen.codes[at].clone()).collect();
     let best = ranked.first();
     Judged {
         code: (f64::from(code_share), best == Some(&seen.gold)),
@@ -309,7 +311,11 @@ mod tests {
     }
 
     fn catalog() -> Arc<Catalog> {
-        Arc::new(Catalog::shipped().unwrap())
+        let mut file = tempfile::Builder::new().suffix(".tsv").tempfile().unwrap();
+        let text =
+            "code\ttitle\nJ20.9\tОстрый бронхит неуточненный\nM17.1\tДругой первичный гонартроз\nI10\tГипертензия\n";
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        Arc::new(Catalog::load(file.path()).unwrap())
     }
 
     #[test]

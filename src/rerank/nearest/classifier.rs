@@ -57,7 +57,7 @@ pub struct ClassifierSettings {
 
 impl Default for ClassifierSettings {
     fn default() -> Self {
-        Self { epochs: 16, rate: 0.1, seed: 1 }
+        Self { epochs: 10, rate: 0.1, seed: 1 }
     }
 }
 

@@ -35,7 +35,7 @@ impl LinearScore {
     ///
     /// # Source
     /// Limited-memory BFGS: Nocedal 1980, <https://doi.org/10.1090/S0025-5718-1980-0572855-7>.
-    pub fn train(choices: &[Choice]) -> Result<Self> {
+    pub fn train(choices: &[&Choice]) -> Result<Self> {
         if choices.is_empty() {
             let reason = "no gold code is among the candidates of its mention".into();
             return Err(Error::Training { what: "the score of candidates", reason });
@@ -82,7 +82,7 @@ struct Scaled {
     gold: usize,
 }
 
-fn standardise(choices: &[Choice]) -> (Vec<Scaled>, Vec<f64>) {
+fn standardise(choices: &[&Choice]) -> (Vec<Scaled>, Vec<f64>) {
     let (mut sums, mut squares, mut count) = (vec![0.0f64; INPUTS], vec![0.0f64; INPUTS], 0.0f64);
     for choice in choices {
         for candidate in 0..choice.features.values.len() / FEATURES {
@@ -95,7 +95,7 @@ fn standardise(choices: &[Choice]) -> (Vec<Scaled>, Vec<f64>) {
     }
     let deviation = |(sum, square): (&f64, &f64)| (square / count - (sum / count).powi(2)).max(0.0).sqrt() + 1e-6;
     let scales: Vec<f64> = sums.iter().zip(&squares).map(deviation).collect();
-    let scaled = |choice: &Choice| {
+    let scaled = |choice: &&Choice| {
         let rows = 0..choice.features.values.len() / FEATURES;
         let row =
             |row| choice.features.inputs(row).zip(&scales).map(|(input, scale)| (f64::from(input) / scale) as f32);
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn learns_the_feature_that_tells_the_right_candidate() {
         let choices: Vec<Choice> = (0..20).map(|at| choice(1.0 + at as f32 / 50.0, 0.2, at % 2)).collect();
-        let score = LinearScore::train(&choices).unwrap();
+        let score = LinearScore::train(&choices.iter().collect::<Vec<_>>()).unwrap();
         for choice in &choices {
             let scores = score.scores(&choice.features);
             assert!(scores[choice.gold] > scores[1 - choice.gold], "{scores:?}");
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_gradient_is_that_of_the_loss() {
-        let (data, _) = standardise(&[choice(1.0, 0.3, 0), choice(0.8, 0.5, 1)]);
+        let (data, _) = standardise(&[&choice(1.0, 0.3, 0), &choice(0.8, 0.5, 1)]);
         let mut weights: Vec<f64> = (0..INPUTS).map(|at| (at as f64 * 0.37).sin() * 0.1).collect();
         let gradient = loss(&data, &weights).1;
         for at in [0, 3, FEATURES + 3] {

@@ -1,11 +1,14 @@
 //! The shipped re-ranker: candidates with their nearest rows come in, a code with a calibrated confidence leaves.
 //!
-//! A linear score over [`features`] (annotators' votes, wordings of the catalogue, priors, the rest of the document) and over a
-//! linear [`classifier`] of the mention's vector orders the candidates; a code written beside the mention weighs most.
+//! [`features`] (annotators' votes, wordings of the catalogue, priors, the rest of the document, a linear [`classifier`] of the
+//! mention's vector) go into a linear score, and small [`trees`] order its best candidates anew; a code written beside the
+//! mention weighs most.
 
 pub mod classifier;
 pub mod features;
 pub mod linear;
+pub mod ranker;
+pub mod trees;
 mod written;
 
 use std::{
@@ -20,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::{
     classifier::Classifier,
     features::{ANNOTATORS, CodePrior, DocumentSupport, Evidence, FeatureMatrix},
-    linear::LinearScore,
+    ranker::Ranker,
 };
 use super::Rerank;
 use crate::{
@@ -32,7 +35,7 @@ use crate::{
     icd::IcdCode,
 };
 
-const KIND: Kind = Kind { name: "re-ranking model", tag: *b"NEAR", version: 1 };
+const KIND: Kind = Kind { name: "re-ranking model", tag: *b"NEAR", version: 2 };
 
 /// What a code written beside a mention adds to its score: 50 to 1.
 const WRITTEN: f32 = 3.9;
@@ -46,8 +49,8 @@ pub struct NearestModel {
     pub counts: Vec<(IcdCode, [u32; ANNOTATORS])>,
     /// Classifier of mention vectors.
     pub classifier: Classifier,
-    /// Score of a candidate.
-    pub score: LinearScore,
+    /// Order of the candidates.
+    pub ranker: Ranker,
     /// From the best candidate's share to the probability that its code is right.
     pub code_confidence: Calibrator,
     /// From the best candidate's group's share to the probability that the group is right.
@@ -93,7 +96,7 @@ impl NearestModel {
     }
 
     fn checked(self) -> Result<Self> {
-        Ok(Self { classifier: self.classifier.checked()?, score: self.score.checked()?, ..self })
+        Ok(Self { classifier: self.classifier.checked()?, ranker: self.ranker.checked()?, ..self })
     }
 }
 
@@ -172,11 +175,11 @@ fn document_support(code: &IcdCode, others: &[&IcdCode]) -> DocumentSupport {
 }
 
 /// The best candidate's share of the softmax, and that of its group.
-pub fn top_shares(candidates: &[Candidate], shares: &[f32]) -> (f32, f32) {
-    let Some((best, share)) = candidates.iter().zip(shares).max_by(|a, b| a.1.total_cmp(b.1)) else {
+pub fn top_shares(codes: &[IcdCode], shares: &[f32]) -> (f32, f32) {
+    let Some((best, share)) = codes.iter().zip(shares).max_by(|a, b| a.1.total_cmp(b.1)) else {
         return (0.0, 0.0);
     };
-    let same_group = candidates.iter().zip(shares).filter(|(other, _)| other.code.group() == best.code.group());
+    let same_group = codes.iter().zip(shares).filter(|(other, _)| other.group() == best.group());
     (*share, same_group.map(|(_, share)| share).sum())
 }
 
@@ -214,12 +217,10 @@ impl Nearest {
         features: &FeatureMatrix,
         written: &[IcdCode],
     ) -> Coding {
-        let mut scores = self.model.score.scores(features);
-        for (candidate, score) in candidates.iter().zip(&mut scores) {
-            *score += if written.contains(&candidate.code) { WRITTEN } else { 0.0 };
-        }
-        let shares = linear::softmax(&scores);
-        let (code_share, group_share) = top_shares(&candidates, &shares);
+        let bonus = |at: usize| if written.contains(&candidates[at].code) { WRITTEN } else { 0.0 };
+        let shares = self.model.ranker.shares(features, bonus);
+        let codes: Vec<IcdCode> = candidates.iter().map(|candidate| candidate.code.clone()).collect();
+        let (code_share, group_share) = top_shares(&codes, &shares);
         candidates.iter_mut().zip(&shares).for_each(|(candidate, share)| candidate.score = *share);
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         candidates.truncate(self.candidates);
