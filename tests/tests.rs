@@ -1,5 +1,6 @@
 //! The one integration test binary: a module an area.
 
+mod cli;
 mod corpus;
 mod crf;
 mod eval;

@@ -12,7 +12,7 @@ use crate::{
     config::RetrievalConfig,
     corpus::annotator,
     data::{AnnotatedDocument, Match, Mention, Origin, Span},
-    embed::ngram::NgramEncoder,
+    embed::ngram::{NgramEncoder, NgramSettings},
     index::{Index, IndexSettings, Metric, SourceRow},
     pipeline::{ENCODER_FILE, catalog_rows, load_encoder, load_retriever},
 };
@@ -49,6 +49,9 @@ struct BuildArgs {
     /// Encoder file to use instead of training one on these texts
     #[arg(long, value_name = "FILE")]
     encoder: Option<PathBuf>,
+    /// Dimensions of the vectors of a trained encoder, a multiple of 64
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    dim: u16,
     /// FAISS factory string
     #[arg(long, default_value = "HNSW16,SQ8")]
     factory: String,
@@ -126,7 +129,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     }
     let encoder = match &args.encoder {
         Some(path) => NgramEncoder::load(path)?,
-        None => NgramEncoder::train(rows.iter().map(|row| row.text.as_str()), Default::default())?,
+        None => {
+            let settings = NgramSettings { dim: args.dim, ..NgramSettings::default() };
+            NgramEncoder::train(rows.iter().map(|row| row.text.as_str()), settings)?
+        }
     };
     let metric = match args.metric {
         MetricArg::Ip => Metric::Ip,

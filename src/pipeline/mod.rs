@@ -19,6 +19,9 @@ use crate::{
 /// Documents that one thread takes at a time: enough to batch a search, few enough to spread a small corpus.
 const CHUNK_DOCUMENTS: usize = 16;
 
+/// Mentions that one search looks up together.
+const CHUNK_MENTIONS: usize = 256;
+
 /// The stages, ready to run.
 pub struct Pipeline {
     ner: Box<dyn Ner>,
@@ -67,7 +70,9 @@ impl Pipeline {
 
     fn link_chunk(&self, documents: &[Document], mentions: Vec<Vec<Mention>>) -> Result<Vec<Vec<Coding>>> {
         let all: Vec<Mention> = mentions.iter().flatten().cloned().collect();
-        let mut candidates = self.retriever.retrieve(&all)?.into_iter();
+        // A huge document is a chunk of its own: its mentions are spread over the threads here.
+        let found: Result<Vec<_>> = all.par_chunks(CHUNK_MENTIONS).map(|some| self.retriever.retrieve(some)).collect();
+        let mut candidates = found?.into_iter().flatten();
         let mut codings = Vec::with_capacity(documents.len());
         for (document, mentions) in documents.iter().zip(mentions) {
             let own = candidates.by_ref().take(mentions.len()).collect();

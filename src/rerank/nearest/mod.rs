@@ -145,9 +145,8 @@ pub fn document_features(
     classifier: Option<(&Classifier, &[f32])>,
 ) -> Vec<FeatureMatrix> {
     let best: Vec<Option<&IcdCode>> = candidates.iter().map(|list| list.first().map(|best| &best.code)).collect();
+    let company = Company::new(best.iter().flatten().copied());
     let matrix = |(at, list): (usize, &Vec<Candidate>)| {
-        let others: Vec<&IcdCode> =
-            best.iter().enumerate().filter(|(other, _)| *other != at).filter_map(|(_, code)| *code).collect();
         let codes = || list.iter().map(|candidate| &candidate.code);
         let logit = |code: &IcdCode| {
             let (classifier, vectors) = classifier?;
@@ -157,21 +156,51 @@ pub fn document_features(
         features::extract(&Evidence {
             candidates: list,
             priors: &codes().map(|code| priors.of(code)).collect::<Vec<_>>(),
-            document: &codes().map(|code| document_support(code, &others)).collect::<Vec<_>>(),
+            document: &codes().map(|code| company.support(code, best[at])).collect::<Vec<_>>(),
             logits: &codes().map(logit).collect::<Vec<_>>(),
         })
     };
     candidates.iter().enumerate().map(matrix).collect()
 }
 
-fn document_support(code: &IcdCode, others: &[&IcdCode]) -> DocumentSupport {
-    let letter = |code: &IcdCode| code.as_str().bytes().next();
-    let same_letter = others.iter().filter(|other| letter(other) == letter(code)).count();
-    DocumentSupport {
-        same_code: others.contains(&code),
-        same_group: others.iter().any(|other| other.group() == code.group()),
-        same_chapter: same_letter as f32 / others.len().max(1) as f32,
+/// How often each code, group and letter is the first candidate of a document's mentions.
+struct Company<'a> {
+    codes: HashMap<&'a str, usize>,
+    groups: HashMap<&'a str, usize>,
+    letters: HashMap<&'a str, usize>,
+    mentions: usize,
+}
+
+impl<'a> Company<'a> {
+    fn new(best: impl Iterator<Item = &'a IcdCode>) -> Self {
+        let mut company = Self { codes: HashMap::new(), groups: HashMap::new(), letters: HashMap::new(), mentions: 0 };
+        for code in best {
+            *company.codes.entry(code.as_str()).or_default() += 1;
+            *company.groups.entry(code.group()).or_default() += 1;
+            *company.letters.entry(letter(code)).or_default() += 1;
+            company.mentions += 1;
+        }
+        company
     }
+
+    /// What the other mentions say for `code`; `own` is the first candidate of the mention itself, which does not count.
+    fn support(&self, code: &IcdCode, own: Option<&IcdCode>) -> DocumentSupport {
+        let others = |counts: &HashMap<&str, usize>, key: fn(&IcdCode) -> &str| {
+            let own = usize::from(own.is_some_and(|own| key(own) == key(code)));
+            counts.get(key(code)).map_or(0, |count| count - own)
+        };
+        let mentions = self.mentions - usize::from(own.is_some());
+        DocumentSupport {
+            same_code: others(&self.codes, IcdCode::as_str) > 0,
+            same_group: others(&self.groups, IcdCode::group) > 0,
+            same_chapter: others(&self.letters, letter) as f32 / mentions.max(1) as f32,
+        }
+    }
+}
+
+/// The first letter, which stands for the chapter.
+fn letter(code: &IcdCode) -> &str {
+    code.as_str().get(..1).unwrap_or_default()
 }
 
 /// The best candidate's share of the softmax, and that of its group.
@@ -252,8 +281,7 @@ impl Rerank for Nearest {
         let vectors = self.vectors(&mentions)?;
         let classifier = vectors.as_deref().map(|vectors| (&self.model.classifier, vectors));
         let features = document_features(&candidates, &self.priors, classifier);
-        let written: Vec<Vec<IcdCode>> =
-            mentions.iter().map(|mention| written::codes_after(document, mention, &mentions)).collect();
+        let written = written::codes_after_each(document, &mentions);
         let parts = mentions.into_iter().zip(candidates).zip(features.iter().zip(&written));
         Ok(parts.map(|((mention, list), (features, written))| self.decide(mention, list, features, written)).collect())
     }

@@ -8,13 +8,22 @@ use crate::{
 /// A written code belongs to the mention before it if it begins within this many characters of its end.
 const REACH: usize = 40;
 
-/// Returns the codes written just after `mention` and before the next mention, letters in Latin whatever the alphabet typed.
+/// Returns the codes written just after each mention and before the next one, letters in Latin whatever the alphabet typed.
 ///
 /// A code here is a capital letter and two digits without a blank, with or without a subdivision, standing alone.
-pub fn codes_after(document: &Document, mention: &Mention, all: &[Mention]) -> Vec<IcdCode> {
-    let from = mention.span.end_byte();
-    let next = all.iter().map(|other| other.span.start_byte()).filter(|&start| start >= from).min();
-    let Some(rest) = document.text.get(from..next.unwrap_or(document.text.len())) else { return Vec::new() };
+pub fn codes_after_each(document: &Document, mentions: &[Mention]) -> Vec<Vec<IcdCode>> {
+    let mut starts: Vec<usize> = mentions.iter().map(|mention| mention.span.start_byte()).collect();
+    starts.sort_unstable();
+    let next = |from: usize| starts.get(starts.partition_point(|&start| start < from)).copied();
+    let after = |mention: &Mention| {
+        let from = mention.span.end_byte();
+        codes_in(&document.text, from, next(from))
+    };
+    mentions.iter().map(after).collect()
+}
+
+fn codes_in(text: &str, from: usize, next: Option<usize>) -> Vec<IcdCode> {
+    let Some(rest) = text.get(from..next.unwrap_or(text.len())) else { return Vec::new() };
     let reach: String = rest.chars().take(REACH + 6).collect();
     let pieces = reach.split(|c: char| !(c.is_alphanumeric() || c == '.'));
     pieces.filter_map(|piece| code(piece.trim_matches('.'))).collect()
@@ -66,9 +75,8 @@ mod tests {
         };
         let mentions = [mention("Тубоотит"), mention("Гипертензия")];
         let document = Document { id: "1".into(), text: text.clone() };
-        let codes = |at: usize| -> Vec<String> {
-            codes_after(&document, &mentions[at], &mentions).into_iter().map(String::from).collect()
-        };
+        let found = codes_after_each(&document, &mentions);
+        let codes = |at: usize| found[at].iter().map(IcdCode::as_str).collect::<Vec<_>>();
         assert_eq!(codes(0), ["H68"]);
         assert_eq!(codes(1), ["I10"]);
     }
