@@ -56,7 +56,7 @@ pub struct RetrievalConfig {
     pub index: Option<PathBuf>,
     /// Catalogue file; only its codes are proposed. Default: the shipped one, without that restriction.
     pub catalog: Option<PathBuf>,
-    /// Nearest texts looked at for a mention, `1..=4096`. Default 64.
+    /// Nearest texts looked at for a mention, `1..=4096`. Default 96.
     pub neighbours: usize,
 }
 
@@ -106,7 +106,7 @@ impl Default for NerConfig {
 
 impl Default for RetrievalConfig {
     fn default() -> Self {
-        Self { encoder: Encoder::Ngram, encoder_model: None, index: None, catalog: None, neighbours: 64 }
+        Self { encoder: Encoder::Ngram, encoder_model: None, index: None, catalog: None, neighbours: 96 }
     }
 }
 

@@ -218,7 +218,7 @@ fn an_index_of_the_users_own_brings_its_codes() {
         noso(&["index", "search", "--index", index.to_str().unwrap(), "--top-k", "1", "аллергический дерматит"], None);
     assert!(found.stdout.contains("Q87.8"), "{}", found.stdout);
     let told = noso(&["index", "info", index.to_str().unwrap()], None);
-    assert!(told.stdout.contains("HNSW16,SQ8"), "{}", told.stdout);
+    assert!(told.stdout.contains("HNSW8,SQ8"), "{}", told.stdout);
     let documents = coded(&["--explain", "--index", index.to_str().unwrap(), "Аллергический дерматит"], b"");
     assert!(documents[0].to_string().contains("Q87.8"), "{}", documents[0]);
 }

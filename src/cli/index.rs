@@ -50,10 +50,10 @@ struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     encoder: Option<PathBuf>,
     /// Dimensions of the vectors of a trained encoder, a multiple of 64
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 384)]
     dim: u16,
     /// FAISS factory string
-    #[arg(long, default_value = "HNSW16,SQ8")]
+    #[arg(long, default_value = "HNSW8,SQ8")]
     factory: String,
     /// How near two vectors are
     #[arg(long, value_enum, default_value_t = MetricArg::Ip)]

@@ -23,13 +23,13 @@ pub struct NgramSettings {
     pub longest: u8,
     /// Binary logarithm of the number of hash buckets, `8..=20`. Default 16.
     pub bucket_bits: u8,
-    /// Dimensions of the vector, a multiple of 64. Default 512.
+    /// Dimensions of the vector, a multiple of 64. Default 384.
     pub dim: u16,
 }
 
 impl Default for NgramSettings {
     fn default() -> Self {
-        Self { shortest: 1, longest: 4, bucket_bits: 16, dim: 512 }
+        Self { shortest: 1, longest: 4, bucket_bits: 16, dim: 384 }
     }
 }
 
@@ -245,9 +245,9 @@ mod tests {
     fn a_batch_equals_single_texts_and_empty_texts_are_zeros() {
         let encoder = encoder();
         let batch = encoder.embed(&["грипп", "", "…", "ОРВИ"]).unwrap();
-        assert_eq!(batch[..512], encoder.embed(&["грипп"]).unwrap());
-        assert!(batch[512..1536].iter().all(|&x| x == 0.0));
-        assert_eq!(batch[1536..], encoder.embed(&["ОРВИ"]).unwrap());
+        assert_eq!(batch[..384], encoder.embed(&["грипп"]).unwrap());
+        assert!(batch[384..1152].iter().all(|&x| x == 0.0));
+        assert_eq!(batch[1152..], encoder.embed(&["ОРВИ"]).unwrap());
     }
 
     #[test]

@@ -41,7 +41,7 @@ unsafe extern "C" {
 }
 
 impl FaissIndex {
-    /// Makes an empty index from a FAISS factory string such as `HNSW16,SQ8`.
+    /// Makes an empty index from a FAISS factory string such as `HNSW8,SQ8`.
     pub(super) fn new(dim: usize, factory: &str, metric: Metric) -> Result<Self> {
         available()?;
         let description = CString::new(factory).map_err(|_| Error::Faiss("factory string holds a NUL byte".into()))?;

@@ -30,11 +30,11 @@ const ENCODE_BATCH: usize = 4096;
 /// How an index is built.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexSettings {
-    /// FAISS factory string. Default `HNSW16,SQ8`: a graph over vectors of one byte a dimension.
+    /// FAISS factory string. Default `HNSW8,SQ8`: a graph over vectors of one byte a dimension.
     pub factory: String,
     /// How near two vectors are. Default inner product.
     pub metric: Metric,
-    /// HNSW only: candidates that a search keeps in view. Default 96.
+    /// HNSW only: candidates that a search keeps in view. Default 160.
     pub ef_search: u32,
     /// Whether the texts of mentions are kept, so that a search can show them. Default yes.
     pub keep_mention_text: bool,
@@ -45,9 +45,9 @@ pub struct IndexSettings {
 impl Default for IndexSettings {
     fn default() -> Self {
         Self {
-            factory: "HNSW16,SQ8".into(),
+            factory: "HNSW8,SQ8".into(),
             metric: Metric::Ip,
-            ef_search: 96,
+            ef_search: 160,
             keep_mention_text: true,
             sources: Vec::new(),
         }

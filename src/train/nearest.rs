@@ -43,7 +43,7 @@ pub struct NearestSettings {
     pub folds: usize,
     /// Records that one annotator coded, counted by numeric id. Default 1000.
     pub annotator_block: u32,
-    /// Nearest texts looked at for a mention. Default 64.
+    /// Nearest texts looked at for a mention. Default 96.
     pub neighbours: usize,
     /// Training of the classifier.
     pub classifier: ClassifierSettings,
@@ -51,7 +51,7 @@ pub struct NearestSettings {
 
 impl Default for NearestSettings {
     fn default() -> Self {
-        Self { folds: 5, annotator_block: 1000, neighbours: 64, classifier: ClassifierSettings::default() }
+        Self { folds: 5, annotator_block: 1000, neighbours: 96, classifier: ClassifierSettings::default() }
     }
 }
 
