@@ -4,10 +4,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use noso::cli::{self, Cli};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOSO_LOG"))
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .with_env_var("NOSO_LOG")
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     match cli::run(&Cli::parse()) {
