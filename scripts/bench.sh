@@ -48,7 +48,7 @@ if [ $# -ge 2 ]; then
     peer="$("$venv/bin/python" scripts/peers/baseline.py "$1" "$2" "$work/peer.txt")"
 fi
 
-shipped="$(cat models/default/* indexes/default/* | wc -c)"
+shipped="$(cat models/default/*.bin indexes/default/* | wc -c)"
 python3 - "$rate" "$shipped" "$work/measured.json" "$peer" "$(git rev-parse --short HEAD)" "$(nproc)" <<'PY' | tee -a experiments/results/bench.jsonl
 import json, sys, time
 rate, shipped, measured, peer, commit, cores = sys.argv[1:]

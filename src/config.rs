@@ -56,6 +56,9 @@ pub struct RetrievalConfig {
     pub index: Option<PathBuf>,
     /// Catalogue file; only its codes are proposed. Default: the shipped one, without that restriction.
     pub catalog: Option<PathBuf>,
+    /// Abbreviation list that expands mentions before they are looked up: a file (`.yaml`, or two columns with a tab), or
+    /// `shipped`. Default: none.
+    pub abbreviations: Option<PathBuf>,
     /// Nearest texts looked at for a mention, `1..=4096`. Default 96.
     pub neighbours: usize,
 }
@@ -106,7 +109,14 @@ impl Default for NerConfig {
 
 impl Default for RetrievalConfig {
     fn default() -> Self {
-        Self { encoder: Encoder::Ngram, encoder_model: None, index: None, catalog: None, neighbours: 96 }
+        Self {
+            encoder: Encoder::Ngram,
+            encoder_model: None,
+            index: None,
+            catalog: None,
+            abbreviations: None,
+            neighbours: 96,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Abbreviations, Catalog},
     data::{Candidate, Mention, Origin, Support},
     embed::Embed,
     error::Result,
@@ -39,6 +39,7 @@ pub struct Retriever {
     catalog: Arc<Catalog>,
     /// Codes that may be proposed; `None` for all.
     allowed: Option<HashSet<IcdCode>>,
+    abbreviations: Option<Abbreviations>,
     settings: RetrievalSettings,
 }
 
@@ -58,7 +59,12 @@ impl Retriever {
             searched.index.check_encoder(encoder.as_ref())?;
         }
         let allowed = restrict.then(|| catalog.entries().iter().map(|entry| entry.code.clone()).collect());
-        Ok(Self { encoder, indexes, catalog, allowed, settings })
+        Ok(Self { encoder, indexes, catalog, allowed, abbreviations: None, settings })
+    }
+
+    /// Expands abbreviations of mentions before they are encoded. Equal texts are still found as they are written.
+    pub fn with_abbreviations(self, abbreviations: Abbreviations) -> Self {
+        Self { abbreviations: Some(abbreviations), ..self }
     }
 
     /// Finds the candidates of each mention, best first by the vote of the nearest rows: every code among them, so that a
@@ -70,7 +76,13 @@ impl Retriever {
     /// Those of encoder and index.
     pub fn retrieve(&self, mentions: &[Mention]) -> Result<Vec<Vec<Candidate>>> {
         let texts: Vec<&str> = mentions.iter().map(|mention| mention.text.as_str()).collect();
-        let queries = self.encoder.embed(&texts)?;
+        let queries = match &self.abbreviations {
+            None => self.encoder.embed(&texts)?,
+            Some(list) => {
+                let expanded: Vec<String> = texts.iter().map(|text| list.expand(&text::normalise(text))).collect();
+                self.encoder.embed(&expanded.iter().map(String::as_str).collect::<Vec<_>>())?
+            }
+        };
         let mut rows: Vec<Vec<(&IcdCode, Support)>> = vec![Vec::new(); mentions.len()];
         for searched in &self.indexes {
             let found = searched.index.search(&queries, self.settings.neighbours)?;

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::Pipeline;
 use crate::{
-    catalog::Catalog,
+    catalog::{Abbreviations, Catalog},
     config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankConfig, RerankEngine, RetrievalConfig},
     data::Origin,
     embed::{Embed, ngram::NgramEncoder},
@@ -74,6 +74,15 @@ fn load_rerank(config: &RerankConfig, encoder: &Arc<dyn Embed>) -> Result<Box<dy
 /// # Errors
 /// Those of reading them, and [`crate::Error::Encoder`] if index and encoder do not belong together.
 pub fn load_retriever(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Retriever> {
+    let retriever = load_indexes(config, encoder)?;
+    Ok(match &config.abbreviations {
+        None => retriever,
+        Some(name) if name.as_os_str() == "shipped" => retriever.with_abbreviations(Abbreviations::shipped()),
+        Some(path) => retriever.with_abbreviations(Abbreviations::load(path)?),
+    })
+}
+
+fn load_indexes(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Retriever> {
     let index = Arc::new(match &config.index {
         Some(folder) => Index::load(folder)?,
         None => Index::shipped()?,
