@@ -170,7 +170,7 @@ fn code_confidences(gold: &[AnnotatedDocument], coded: &[Vec<Coding>]) -> Vec<(f
         let wanted: BTreeSet<&IcdCode> = gold.entities.iter().filter_map(|entity| entity.code.as_ref()).collect();
         for code in aggregate(codings) {
             let same = codings.iter().filter(|coding| coding.code.as_ref() == Some(&code));
-            let sure = same.map(|coding| coding.confidence * coding.mention.probability).fold(0.0, f32::max);
+            let sure = same.map(|coding| coding.confidence).fold(0.0, f32::max);
             pairs.push((f64::from(sure), wanted.contains(&code)));
         }
     }
@@ -232,7 +232,7 @@ fn print(report: &Report) {
     let rows = [
         ("code, gold mentions", &report.confidence_of_links),
         ("group, gold mentions", &report.confidence_of_groups),
-        ("code × span, own mentions", &report.confidence_of_codes),
+        ("code, own mentions", &report.confidence_of_codes),
     ];
     for (name, confidence) in rows {
         let mut row = vec![
