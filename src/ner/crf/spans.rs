@@ -19,7 +19,7 @@ const UNKNOWN: f32 = -1.0;
 pub struct Judged<'a> {
     /// Tokens of the text.
     pub tokens: &'a [Token],
-    /// Spans as [`super::lattice::span_probabilities`] gives them.
+    /// Spans as `span_probabilities` gives them.
     pub spans: &'a [SpanProbability],
     statistics: &'a Statistics,
     words: Vec<[WordCounts; 3]>,

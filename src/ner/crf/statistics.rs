@@ -119,7 +119,7 @@ impl Statistics {
         Self { words: table(words), pairs: table(pairs), phrases: table(phrases) }
     }
 
-    /// Counts of a word in the forms of [`word_keys`].
+    /// Counts of a word in the forms of `word_keys`.
     pub fn word(&self, token: &Token) -> [WordCounts; 3] {
         word_keys(token).map(|key| self.words.get(key))
     }
@@ -129,7 +129,7 @@ impl Statistics {
         self.pairs.get(pair_key(left, right))
     }
 
-    /// Counts of a phrase by one of its [`phrase_keys`].
+    /// Counts of a phrase by one of its `phrase_keys`.
     pub fn phrase(&self, key: u32) -> PhraseCounts {
         self.phrases.get(key)
     }
