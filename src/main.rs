@@ -1,6 +1,6 @@
 //! Parse, run, exit code.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use noso::cli::{self, Cli};
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
                 .from_env_lossy(),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
         .init();
     match cli::run(&Cli::parse()) {
         Ok(code) => code,

@@ -9,7 +9,7 @@ use crate::{
     catalog::{Abbreviations, Catalog},
     config,
     embed::{Embed, ngram::NgramEncoder},
-    error::Result,
+    error::{Error, Result},
     index::Index,
     ner::crf::CrfNer,
     rerank::nearest::NearestModel,
@@ -35,7 +35,7 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
             NgramEncoder::shipped().map(|e| format!("shipped, {}, {} dimensions", e.fingerprint(), e.dim())),
         ),
         ("index", index()),
-        ("rerank nearest", NearestModel::shipped().map(|_| "shipped, CPU".into())),
+        ("rerank nearest", rerank()),
         ("pipelines", Ok(config::built_in_pipelines().collect::<Vec<_>>().join(", "))),
     ];
     let mut table = Table::new();
@@ -59,6 +59,15 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
 fn processor() -> Result<String> {
     let threads = rayon::current_num_threads();
     crate::index::available().map(|()| format!("{threads} threads, all that FAISS needs"))
+}
+
+fn rerank() -> Result<String> {
+    let (model, encoder) = (NearestModel::shipped()?, NgramEncoder::shipped()?);
+    if model.encoder == encoder.fingerprint() {
+        return Ok(format!("shipped, CPU, {} codes known", model.counts.len()));
+    }
+    let (name, searched_with) = ("(shipped)".into(), encoder.fingerprint().to_owned());
+    Err(Error::Encoder { name, built_with: model.encoder, searched_with })
 }
 
 fn index() -> Result<String> {
