@@ -150,6 +150,10 @@ impl PipelineConfig {
     pub fn load(name_or_path: &str, overrides: &[String]) -> Result<Self> {
         let text = match BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
             Some((_, text)) => (*text).to_owned(),
+            None if !Path::new(name_or_path).exists() => {
+                let built_in = built_in_pipelines().collect::<Vec<_>>().join(", ");
+                return Err(setting("pipeline", &format!("a file, or a built-in one of: {built_in}"), name_or_path));
+            }
             None => std::fs::read_to_string(name_or_path).map_err(|e| Error::read(Path::new(name_or_path), e))?,
         };
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {

@@ -148,7 +148,7 @@ impl Error {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
             }
             Self::Encoder { .. } => "search with the encoder that built the index, or build the index again".into(),
-            Self::Setting { key, .. } => format!("see `{key}` in the pipeline file; `noso code --help` lists the keys"),
+            Self::Setting { .. } => "pipelines/default.toml in the source lists every key with its range".into(),
             _ => return None,
         };
         Some(hint)

@@ -18,7 +18,15 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .init();
-    match cli::run(&Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let asked_for_help = !usage.use_stderr();
+            let _ = usage.print();
+            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(cli::CANNOT_START) };
+        }
+    };
+    match cli::run(&cli) {
         Ok(code) => code,
         Err(error) => cli::report(&error),
     }

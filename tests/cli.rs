@@ -195,6 +195,50 @@ fn a_full_disk_is_an_error_with_a_hint() {
 }
 
 #[test]
+fn no_command_panics_on_a_full_disk() {
+    if !Path::new("/dev/full").exists() {
+        return eprintln!("skipped: this system has no /dev/full");
+    }
+    for args in [&["index", "search", "грипп"][..], &["index", "info"], &["doctor"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(cargo_bin("noso")).args(args).stdin(Stdio::null()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn an_id_that_makes_no_file_name_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("brat");
+    let input = format!(
+        "{{\"id\":\"a\",\"text\":\"Ринит\"}}\n{{\"id\":\"{}\",\"text\":\"Отит\"}}\n{{\"id\":\"c\",\"text\":\"\"}}\n",
+        "x".repeat(300)
+    );
+    let arguments = [
+        "code",
+        "--input",
+        "-",
+        "--input-format",
+        "jsonl",
+        "--output",
+        output.to_str().unwrap(),
+        "--output-format",
+        "brat",
+    ];
+    let run = noso(&arguments, Some(input.as_bytes()));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(output.join("a.ann").exists() && output.join("c.ann").exists());
+    assert!(run.stderr.contains("1 failed") && run.stderr.contains("without a letter or digit"), "{}", run.stderr);
+}
+
+#[test]
+fn wrong_usage_cannot_start() {
+    assert_eq!(noso(&["code", "--no-such-option"], None).code, Some(1));
+    assert_eq!(noso(&["code", "--threads", "100000", "x"], None).code, Some(1));
+    assert_eq!(noso(&["--help"], None).code, Some(0));
+}
+
+#[test]
 fn a_catalogue_of_the_users_own_decides_which_codes_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = folder.path().join("our.tsv");

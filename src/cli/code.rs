@@ -19,7 +19,7 @@ use crate::{
     config::PipelineConfig,
     corpus::{self, Documents, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions, Writer},
     data::{Coding, Document},
-    error::Result,
+    error::{Error, Result},
     pipeline::Pipeline,
 };
 
@@ -89,9 +89,9 @@ pub struct Args {
     /// Continue an earlier run of the same command that was cut off
     #[arg(long, requires = "output")]
     resume: bool,
-    /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    /// Threads, 1 to 256 [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
 }
 
 /// Codes everything the arguments name.
@@ -101,7 +101,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(threads.into())
             .build_global()
             .context("cannot start that many threads")?;
     }
@@ -192,10 +192,11 @@ impl Run {
             }
             for (document, outcome) in batch.iter().zip(pipeline.code(&batch)) {
                 match outcome {
-                    Ok(codings) => {
-                        writer.write(document, &codings)?;
-                        self.summary.add(&codings);
-                    }
+                    Ok(codings) => match writer.write(document, &codings) {
+                        Ok(()) => self.summary.add(&codings),
+                        Err(error) if concerns_one_document(&error) => self.failed(&error.to_string()),
+                        Err(error) => return Err(error),
+                    },
                     Err(error) => self.failed(&format!("document {}: {error}", document.id)),
                 }
             }
@@ -233,6 +234,11 @@ impl Run {
             self.progress.suspend(|| eprintln!("warning: {message}"));
         }
     }
+}
+
+/// Tells a document whose id makes no file name from a disk that takes nothing more.
+fn concerns_one_document(error: &Error) -> bool {
+    matches!(error, Error::Write { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
 }
 
 impl Summary {

@@ -51,8 +51,8 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
             }
         };
     }
-    println!("noso {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
-    println!("{table}");
+    let (version, os, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    super::show(format_args!("noso {version} on {os} {machine}\n{table}"))?;
     Ok(if healthy { DONE } else { ExitCode::from(CANNOT_START) })
 }
 

@@ -71,8 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         args.bootstrap.and_then(|resamples| Bootstrap::new(resamples as usize).intervals(&comparison.documents));
     let report = Report::new(&metrics, intervals.as_ref(), matching);
     match args.format {
-        Format::Table => println!("{report}"),
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Table => super::show(&report)?,
+        Format::Json => super::show(serde_json::to_string(&report)?)?,
     }
     Ok(DONE)
 }

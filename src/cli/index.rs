@@ -187,7 +187,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     table.add_row(["rows of synonyms", &count(|origin| origin == Origin::Synonym)]);
     table.add_row(["rows of mentions", &count(|origin| matches!(origin, Origin::Mention { .. }))]);
     table.add_row(["sources", &manifest.sources.join("\n")]);
-    println!("{table}");
+    super::show(&table)?;
     Ok(DONE)
 }
 
@@ -201,7 +201,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
         mentions.push(Mention { span, text: text.clone(), matched: Match::Exact, probability: 1.0 });
     }
     for (mention, candidates) in mentions.iter().zip(retriever.retrieve(&mentions)?) {
-        println!("{}", mention.text);
+        super::show(&mention.text)?;
         let mut table = Table::new();
         table.load_preset(UTF8_BORDERS_ONLY).set_header(["", "code", "title", "score", "nearest", "from"]);
         for (rank, candidate) in candidates.iter().take(args.top_k).enumerate() {
@@ -215,7 +215,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
                 nearest.map_or_else(String::new, |row| super::origin_name(row.origin)),
             ]);
         }
-        println!("{table}");
+        super::show(&table)?;
     }
     Ok(DONE)
 }

@@ -13,7 +13,11 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{catalog::Catalog, data::Origin, error::Result};
+use crate::{
+    catalog::Catalog,
+    data::Origin,
+    error::{Error, Result},
+};
 
 /// Everything ran, nothing failed.
 pub(crate) const DONE: ExitCode = ExitCode::SUCCESS;
@@ -22,7 +26,7 @@ pub(crate) const FINISHED_WITH_FAILURES: u8 = 2;
 /// Problems of a catalogue that are told one by one.
 const SHOWN_PROBLEMS: usize = 20;
 /// The run could not start.
-pub(crate) const CANNOT_START: u8 = 1;
+pub const CANNOT_START: u8 = 1;
 
 /// Assigns ICD-10 codes to Russian free-text diagnoses, offline.
 #[derive(Debug, Parser)]
@@ -78,6 +82,15 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(CANNOT_START)
+}
+
+/// Prints results on standard output with a newline.
+///
+/// # Errors
+/// - [`Error::Write`] on a full disk or closed pipe, where `println!` would panic.
+fn show(text: impl std::fmt::Display) -> Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{text}").map_err(|e| Error::write("standard output", e))
 }
 
 /// Loads a user's catalogue and tells what is wrong in it on stderr, or returns the shipped one.

@@ -109,8 +109,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let gold = load_annotated(&args.gold)?;
     let report = measure(&pipeline, &gold)?;
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Format::Table => print(&report),
+        Format::Json => super::show(serde_json::to_string_pretty(&report)?)?,
+        Format::Table => print(&report)?,
     }
     Ok(DONE)
 }
@@ -212,22 +212,22 @@ fn losses(pipeline: &Pipeline, gold: &[AnnotatedDocument], coded: &[Vec<Coding>]
     losses
 }
 
-fn print(report: &Report) {
-    println!(
+fn print(report: &Report) -> crate::Result<()> {
+    super::show(format_args!(
         "{} documents, end to end, strict
 {}
 ",
         report.documents, report.strict
-    );
-    println!(
+    ))?;
+    super::show(format_args!(
         "relaxed
 {}
 ",
         report.relaxed
-    );
-    println!("Gold mentions, as retrieved\n{}\n", report.linking_retrieved);
-    println!("Gold mentions, re-ranked\n{}\n", report.linking_reranked);
-    println!("What became of the gold codes\n{}\n", report.losses);
+    ))?;
+    super::show(format_args!("Gold mentions, as retrieved\n{}\n", report.linking_retrieved))?;
+    super::show(format_args!("Gold mentions, re-ranked\n{}\n", report.linking_reranked))?;
+    super::show(format_args!("What became of the gold codes\n{}\n", report.losses))?;
     let mut sure = table(&["confidence of", "codings", "ECE", "AURC", "risk at 10 %", "25 %", "50 %", "75 %", "100 %"]);
     let rows = [
         ("code, gold mentions", &report.confidence_of_links),
@@ -244,9 +244,9 @@ fn print(report: &Report) {
         row.extend(confidence.risk_at_coverage.iter().map(|(_, risk)| format!("{risk:.3}")));
         sure.add_row(row);
     }
-    println!(
+    super::show(format_args!(
         "Confidence: expected calibration error, area under the risk–coverage curve, share of wrong codes among the surest\n{sure}"
-    );
+    ))
 }
 
 fn table(header: &[&str]) -> Table {

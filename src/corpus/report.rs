@@ -54,6 +54,7 @@ faults! {
     BrokenRecord Rejected "broken_record" "record breaks the format",
     DuplicateId Repaired "duplicate_id" "id occurs twice: `#` and its record number added",
     ByteOrderMark Kept "byte_order_mark" "byte order mark at the start",
+    EmptyText Kept "empty_text" "document without a letter or digit: it has no mentions",
     NulByte Kept "nul_byte" "document holds NUL bytes",
     BlankLine Ignored "blank_line" "blank line among records or annotations",
     MissingText Rejected "missing_text" "`.ann` without its `.txt`",

@@ -149,6 +149,16 @@ impl FaissIndex {
         Ok(Self { raw, dim })
     }
 
+    /// Returns the metric; `None` for one that Noso does not use.
+    pub(super) fn metric(&self) -> Option<Metric> {
+        // SAFETY: `raw` is a live index.
+        match unsafe { sys::faiss_Index_metric_type(self.raw) } {
+            sys::FaissMetricType_METRIC_INNER_PRODUCT => Some(Metric::Ip),
+            sys::FaissMetricType_METRIC_L2 => Some(Metric::L2),
+            _ => None,
+        }
+    }
+
     /// Returns the number of dimensions.
     pub(super) fn dim(&self) -> usize {
         self.dim

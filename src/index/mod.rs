@@ -150,6 +150,11 @@ impl Index {
         }
         let entries: Vec<Entry> = artifact::open(rows::KIND, name, rows)?;
         let faiss = FaissIndex::from_bytes(vectors).map_err(|e| broken(format!("{VECTORS_FILE}: {e}")))?;
+        if !(1..=65_536).contains(&manifest.ef_search) || faiss.metric() != Some(manifest.metric) {
+            return Err(broken(format!(
+                "{MANIFEST_FILE}: ef_search is out of range or metric is not that of {VECTORS_FILE}"
+            )));
+        }
         if faiss.len() != entries.len() || faiss.dim() != manifest.dim {
             let (vectors, dim) = (faiss.len(), faiss.dim());
             return Err(broken(format!(

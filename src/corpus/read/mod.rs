@@ -153,6 +153,9 @@ impl Iterator for Documents {
                 id = format!("{id}#{number}");
             }
         }
+        if !record.text.contains(char::is_alphanumeric) {
+            self.report.add(Fault::EmptyText);
+        }
         if record.text.as_bytes().contains(&0) {
             self.report.add(Fault::NulByte);
         }
