@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum;
-
-use super::DONE;
+use super::{DONE, Format};
 use crate::{
     corpus::{
         Fault,
@@ -43,14 +41,6 @@ pub struct Args {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// One object on one line, figures in full precision
-    Json,
 }
 
 /// Prints the figures to stdout, and to stderr what was left out or stands on one side only.

@@ -11,7 +11,7 @@ mod train;
 
 use std::{path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     catalog::Catalog,
@@ -50,6 +50,15 @@ enum Command {
     Stages(stages::Args),
     /// Say what is installed, which engines can run, and what is missing
     Doctor(doctor::Args),
+}
+
+/// How figures are printed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object, figures in full precision
+    Json,
 }
 
 /// Runs the command that was typed.

@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use super::{DONE, corpus::load_annotated};
+use super::{DONE, Format, corpus::load_annotated};
 use crate::{
     config::PipelineConfig,
-    data::{AnnotatedDocument, Candidate, Coding, Document, Match, Mention},
+    data::{AnnotatedDocument, Candidate, Coding, Document, Match, Mention, Span},
     eval::{
         calibration::{Binning, area_under_risk_coverage, expected_calibration_error, risk_coverage},
         linking::{LinkingAccuracy, linking_accuracy},
@@ -47,14 +46,6 @@ pub struct Args {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// One object, figures in full precision
-    Json,
 }
 
 /// Everything the command says.
@@ -148,7 +139,7 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
 /// Makes mentions of the gold entities that have a code.
 fn gold_mentions(document: &AnnotatedDocument) -> Vec<Mention> {
     let coded = document.entities.iter().filter(|entity| entity.code.is_some());
-    let mention = |span: crate::data::Span| Mention {
+    let mention = |span: Span| Mention {
         span,
         text: span.slice(&document.document.text).to_owned(),
         matched: Match::Exact,
@@ -184,7 +175,7 @@ fn scores(gold: &[AnnotatedDocument], coded: &[Vec<Coding>], matching: Matching)
         .map(|(gold, codings)| {
             let gold = gold.entities.iter().filter_map(|entity| Some((entity.span, entity.code.as_ref()?)));
             let predicted = codings.iter().filter_map(|coding| Some((coding.mention.span, coding.code.as_ref()?)));
-            let annotation = |(span, code): (crate::data::Span, &'_ IcdCode)| (span, code.as_str().to_owned());
+            let annotation = |(span, code): (Span, &'_ IcdCode)| (span, code.as_str().to_owned());
             let (gold, predicted): (Vec<_>, Vec<_>) =
                 (gold.map(annotation).collect(), predicted.map(annotation).collect());
             DocumentCounts::of(&annotations(&gold), &annotations(&predicted), matching)
@@ -193,7 +184,7 @@ fn scores(gold: &[AnnotatedDocument], coded: &[Vec<Coding>], matching: Matching)
     Scores::new(&Metrics::of(&counts), None, matching)
 }
 
-fn annotations(coded: &[(crate::data::Span, String)]) -> Vec<Annotation<'_>> {
+fn annotations(coded: &[(Span, String)]) -> Vec<Annotation<'_>> {
     coded
         .iter()
         .map(|(span, code)| Annotation { start: span.start_byte() as i64, end: span.end_byte() as i64, code })
