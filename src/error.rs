@@ -104,6 +104,50 @@ pub enum Error {
         /// Value given.
         got: String,
     },
+    /// A prompt file breaks the form, or a prompt cannot be rendered.
+    #[error("prompt `{name}`: {reason}")]
+    Prompt {
+        /// Name of a built-in prompt, or path of a file.
+        name: String,
+        /// What is wrong, with the line where there is one.
+        reason: String,
+    },
+    /// A language model cannot be loaded.
+    #[error("cannot load the language model {name}: {reason}")]
+    ModelLoad {
+        /// Folder, file or hub id.
+        name: String,
+        /// What is wrong.
+        reason: String,
+        /// The way out.
+        hint: String,
+    },
+    /// A LoRA adapter cannot be used.
+    #[error("cannot use the adapter {}: {reason}", path.display())]
+    Adapter {
+        /// Folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A language model took a request and gave no answer. Never holds patient text.
+    #[error("{engine} did not answer: {reason}")]
+    Generation {
+        /// Engine or server.
+        engine: String,
+        /// What happened.
+        reason: String,
+        /// Whether the engine itself is dead or wedged, so that the next request would fail too.
+        engine_lost: bool,
+    },
+    /// An engine was left out of this build.
+    #[error("{engine} is not part of this build of noso")]
+    NotBuilt {
+        /// What was asked for.
+        engine: &'static str,
+        /// Cargo feature that brings it.
+        feature: &'static str,
+    },
     /// Training data cannot give a model.
     #[error("cannot train {what}: {reason}")]
     Training {
@@ -148,6 +192,10 @@ impl Error {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
             }
             Self::Encoder { .. } => "search with the encoder that built the index, or build the index again".into(),
+            Self::Prompt { .. } => "`noso prompt show NAME` renders a prompt; prompts/ in the source holds the built-in ones".into(),
+            Self::ModelLoad { hint, .. } => hint.clone(),
+            Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
+            Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
             Self::Setting { .. } => "pipelines/default.toml in the source lists every key with its range".into(),
             _ => return None,
         };

@@ -20,6 +20,7 @@ pub mod error;
 pub mod eval;
 pub mod icd;
 pub mod index;
+pub mod llm;
 pub mod ner;
 pub mod pipeline;
 pub mod rerank;

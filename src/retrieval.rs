@@ -130,7 +130,8 @@ impl Retriever {
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         let with_title = |(code, score, mut support): (&IcdCode, f32, Vec<Support>)| {
             support.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.origin.cmp(&b.origin)));
-            Candidate { code: code.clone(), title: self.catalog.title(code), score, support }
+            let title = self.catalog.title(code);
+            Candidate { code: code.clone(), text: title.clone(), title, score, support }
         };
         candidates.into_iter().map(with_title).collect()
     }

@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use noso::{
     corpus::{Documents, Entry, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions},
-    data::{Candidate, Coding, DecidedBy, Document, Match, Mention, Origin, Span, Support},
+    data::{Candidate, Coded, Coding, DecidedBy, Document, Match, Mention, Origin, Span, Support},
 };
 
 fn document(id: &str, text: &str) -> Document {
@@ -28,10 +28,12 @@ fn at(text: &str, start_byte: usize, end_byte: usize, code: Option<&str>) -> Cod
     let candidate = |code: &str, title: &str| Candidate {
         code: code.parse().unwrap(),
         title: title.into(),
+        text: title.into(),
         score: 0.623_456,
         support: vec![support],
     };
     Coding {
+        span: Some(span),
         mention: Mention { span, text: span.slice(text).into(), matched: Match::Exact, probability: 0.9 },
         code: code.map(|code| code.parse().unwrap()),
         confidence: 0.812_345,
@@ -39,6 +41,10 @@ fn at(text: &str, start_byte: usize, end_byte: usize, code: Option<&str>) -> Cod
         candidates: vec![candidate("J30.0", "Вазомоторный ринит"), candidate("H66.9", "")],
         decided_by: if code.is_some() { DecidedBy::Nearest } else { DecidedBy::Abstained },
     }
+}
+
+fn coded(codings: impl Into<Vec<Coding>>) -> Coded {
+    Coded { codings: codings.into(), ..Coded::default() }
 }
 
 fn options(format: OutputFormat) -> WriteOptions {

@@ -43,7 +43,7 @@ fn recogniser() -> CrfNer {
 
 fn found(ner: &CrfNer, text: &str) -> Vec<String> {
     let document = Document { id: "1".into(), text: text.into() };
-    let mentions = ner.recognise(&[document]).unwrap().remove(0);
+    let mentions = ner.recognise(&[document]).remove(0).unwrap().mentions;
     let mut last_end = 0;
     for mention in &mentions {
         assert_eq!(mention.span.slice(text), mention.text);

@@ -192,8 +192,8 @@ impl Run {
             }
             for (document, outcome) in batch.iter().zip(pipeline.code(&batch)) {
                 match outcome {
-                    Ok(codings) => match writer.write(document, &codings) {
-                        Ok(()) => self.summary.add(&codings),
+                    Ok(coded) => match writer.write(document, &coded) {
+                        Ok(()) => self.summary.add(&coded.codings),
                         Err(error) if concerns_one_document(&error) => self.failed(&error.to_string()),
                         Err(error) => return Err(error),
                     },

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{DONE, Format, corpus::load_annotated};
 use crate::{
     config::PipelineConfig,
-    data::{AnnotatedDocument, Candidate, Coding, Document, Match, Mention, Span},
+    data::{AnnotatedDocument, Candidate, Coded, Coding, Document, Match, Mention, Span},
     eval::{
         calibration::{Binning, area_under_risk_coverage, expected_calibration_error, risk_coverage},
         linking::{LinkingAccuracy, linking_accuracy},
@@ -113,8 +113,8 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
     let mentions: Vec<Vec<Mention>> = gold.iter().map(gold_mentions).collect();
     let flat: Vec<Mention> = mentions.iter().flatten().cloned().collect();
     let retrieved = pipeline.retriever().retrieve(&flat)?;
-    let linked: Vec<Coding> = pipeline.link(&documents, mentions)?.into_iter().flatten().collect();
-    let coded = pipeline.code(&documents).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let linked = codings(pipeline.link(&documents, mentions))?.concat();
+    let coded = codings(pipeline.code(&documents))?;
 
     let link = |right: fn(&IcdCode, &IcdCode) -> bool, confidence: fn(&Coding) -> f32| {
         let pairs = linked.iter().zip(&codes).filter_map(|(coding, gold)| {
@@ -134,6 +134,10 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
         relaxed: scores(gold, &coded, Matching::Relaxed),
         losses: losses(pipeline, gold, &coded),
     })
+}
+
+fn codings(outcomes: Vec<crate::Result<Coded>>) -> crate::Result<Vec<Vec<Coding>>> {
+    outcomes.into_iter().map(|outcome| outcome.map(|coded| coded.codings)).collect()
 }
 
 /// Makes mentions of the gold entities that have a code.
@@ -174,7 +178,7 @@ fn scores(gold: &[AnnotatedDocument], coded: &[Vec<Coding>], matching: Matching)
         .zip(coded)
         .map(|(gold, codings)| {
             let gold = gold.entities.iter().filter_map(|entity| Some((entity.span, entity.code.as_ref()?)));
-            let predicted = codings.iter().filter_map(|coding| Some((coding.mention.span, coding.code.as_ref()?)));
+            let predicted = codings.iter().filter_map(|coding| Some((coding.span?, coding.code.as_ref()?)));
             let annotation = |(span, code): (Span, &'_ IcdCode)| (span, code.as_str().to_owned());
             let (gold, predicted): (Vec<_>, Vec<_>) =
                 (gold.map(annotation).collect(), predicted.map(annotation).collect());

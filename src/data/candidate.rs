@@ -41,6 +41,9 @@ pub struct Candidate {
     pub code: IcdCode,
     /// Its title in the catalogue; empty if the catalogue lacks the code.
     pub title: Arc<str>,
+    /// The words it is shown by when a language model chooses: those of its nearest row where the index keeps them and the
+    /// pipeline says so, else the title.
+    pub text: Arc<str>,
     /// Score of the stage that ranked it last: higher is better, comparable within one mention only.
     pub score: f32,
     /// Rows that speak for the code, nearest first.

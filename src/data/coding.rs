@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Mention};
+use super::{Candidate, Mention, Span, Trace};
 use crate::icd::IcdCode;
 
 /// The distinct codes of a document.
@@ -18,9 +18,15 @@ pub enum DecidedBy {
     Written,
     /// The weighted vote of the nearest rows.
     Nearest,
+    /// An index entry has the mention's words.
+    Direct,
+    /// A language model chose among the candidates.
+    Model,
+    /// The first candidate, because the model's answer could not be used.
+    First,
     /// The three-character group, surer than any of its codes.
     BackOff,
-    /// No code: the confidence is below the limit, or there was no candidate.
+    /// No code: the confidence is below the limit, there was no candidate, or the model found none that fits.
     Abstained,
 }
 
@@ -29,6 +35,9 @@ pub enum DecidedBy {
 pub struct Coding {
     /// The mention.
     pub mention: Mention,
+    /// The place that is reported: the mention's, or, where a pipeline says so, that of the chosen entry's words in the
+    /// document; `None` if these do not stand there.
+    pub span: Option<Span>,
     /// The code, or `None` if Noso abstained.
     pub code: Option<IcdCode>,
     /// Calibrated probability that `code` is right given that the mention is, in `[0, 1]`.
@@ -39,4 +48,13 @@ pub struct Coding {
     pub candidates: Vec<Candidate>,
     /// Which rule chose.
     pub decided_by: DecidedBy,
+}
+
+/// What Noso decided for a document, and what language models were asked on the way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Coded {
+    /// Mentions with their codes, in text order.
+    pub codings: Vec<Coding>,
+    /// Questions, answers and what was wrong with them; empty for engines without a language model.
+    pub trace: Trace,
 }

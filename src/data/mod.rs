@@ -5,9 +5,11 @@ mod coding;
 mod document;
 mod mention;
 mod span;
+mod trace;
 
 pub use candidate::{Candidate, Origin, Support};
-pub use coding::{CodeSet, Coding, DecidedBy};
+pub use coding::{CodeSet, Coded, Coding, DecidedBy};
 pub use document::{AnnotatedDocument, Document, Entity};
 pub use mention::{Match, Mention};
 pub use span::Span;
+pub use trace::{AnswerFault, Exchange, FaultyAnswer, Message, Role, Step, Trace};

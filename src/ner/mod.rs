@@ -3,18 +3,30 @@
 pub mod crf;
 
 use crate::{
-    data::{Document, Mention},
+    data::{Document, Mention, Trace},
     error::Result,
 };
 
 /// Finds the pieces of a document that name diagnoses.
 pub trait Ner: Send + Sync {
-    /// Returns each document's mentions in text order, without overlaps.
-    ///
-    /// # Errors
-    /// Those of the engine; a text without any diagnosis is no error.
-    fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>>;
+    /// Finds each document's mentions. A document that fails does not stop the others.
+    fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>>;
 
     /// Returns a name that changes whenever the answers could: engine and hash of the model.
     fn fingerprint(&self) -> String;
+}
+
+/// What was found in one document.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recognised {
+    /// Mentions in text order, without overlaps; none in a text without a diagnosis.
+    pub mentions: Vec<Mention>,
+    /// What a language model was asked for them.
+    pub trace: Trace,
+}
+
+impl From<Vec<Mention>> for Recognised {
+    fn from(mentions: Vec<Mention>) -> Self {
+        Self { mentions, trace: Trace::default() }
+    }
 }

@@ -40,7 +40,8 @@ mod tests {
         };
         let code = Some("J11.1".parse().unwrap());
         let decided_by = DecidedBy::Nearest;
-        Coding { mention, code, confidence, group_confidence, candidates: Vec::new(), decided_by }
+        let span = Some(mention.span);
+        Coding { mention, span, code, confidence, group_confidence, candidates: Vec::new(), decided_by }
     }
 
     fn outcome(confidence: f32, group: f32, min_confidence: f32, back_off: bool) -> (Option<String>, DecidedBy) {

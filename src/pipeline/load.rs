@@ -39,7 +39,14 @@ impl Pipeline {
         );
         let (retriever, rerank) = linking?;
         let decision = config.decision;
-        Ok(Self { ner: ner?, retriever, rerank, decision, min_probability: config.ner.min_probability })
+        Ok(Self {
+            ner: ner?,
+            retriever,
+            rerank,
+            decision,
+            min_probability: config.ner.min_probability,
+            chunk_documents: super::CHUNK_DOCUMENTS,
+        })
     }
 }
 

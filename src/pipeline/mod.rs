@@ -9,14 +9,14 @@ use rayon::prelude::*;
 
 use crate::{
     config::DecisionConfig,
-    data::{CodeSet, Coding, Document, Mention},
+    data::{CodeSet, Coded, Coding, Document, Mention, Trace},
     error::Result,
-    ner::Ner,
-    rerank::Rerank,
+    ner::{Ner, Recognised},
+    rerank::{Linking, Rerank},
     retrieval::Retriever,
 };
 
-/// Documents that one thread takes at a time: enough to batch a search, few enough to spread a small corpus.
+/// Documents that one thread of the shipped engine takes at a time: enough to batch a search, few enough to spread a small corpus.
 const CHUNK_DOCUMENTS: usize = 16;
 
 /// Mentions that one search looks up together.
@@ -29,58 +29,70 @@ pub struct Pipeline {
     rerank: Box<dyn Rerank>,
     decision: DecisionConfig,
     min_probability: f32,
+    /// Documents that one thread takes at a time.
+    chunk_documents: usize,
 }
 
 impl Pipeline {
     /// Codes documents in parallel. Each gets its own outcome, in the order given: one that fails does not stop the others.
-    pub fn code(&self, documents: &[Document]) -> Vec<Result<Vec<Coding>>> {
-        documents.par_chunks(CHUNK_DOCUMENTS).flat_map_iter(|chunk| self.code_chunk(chunk)).collect()
+    pub fn code(&self, documents: &[Document]) -> Vec<Result<Coded>> {
+        let chunks = documents.par_chunks(self.chunk_documents);
+        chunks.flat_map_iter(|chunk| self.link_chunk(chunk, self.recognise(chunk))).collect()
     }
 
-    fn code_chunk(&self, documents: &[Document]) -> Vec<Result<Vec<Coding>>> {
-        match self.recognise(documents).and_then(|mentions| self.link_chunk(documents, mentions)) {
-            Ok(codings) => codings.into_iter().map(Ok).collect(),
-            Err(error) if documents.len() == 1 => vec![Err(error)],
-            // One document of the chunk failed: find out which.
-            Err(_) => documents.iter().flat_map(|one| self.code_chunk(std::slice::from_ref(one))).collect(),
+    fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
+        let mut outcomes = self.ner.recognise(documents);
+        for recognised in outcomes.iter_mut().flatten() {
+            recognised.mentions.retain(|mention| mention.probability >= self.min_probability);
         }
-    }
-
-    fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>> {
-        let mut mentions = self.ner.recognise(documents)?;
-        for mentions in &mut mentions {
-            mentions.retain(|mention| mention.probability >= self.min_probability);
-        }
-        Ok(mentions)
+        outcomes
     }
 
     /// Codes mentions that are known already, such as gold ones; `mentions[i]` belong to `documents[i]`.
-    ///
-    /// # Errors
-    /// Those of the stages.
-    pub fn link(&self, documents: &[Document], mentions: Vec<Vec<Mention>>) -> Result<Vec<Vec<Coding>>> {
-        let chunks: Vec<_> = mentions.chunks(CHUNK_DOCUMENTS).map(<[_]>::to_vec).collect();
-        let linked: Result<Vec<_>> = documents
-            .par_chunks(CHUNK_DOCUMENTS)
-            .zip(chunks)
-            .map(|(documents, mentions)| self.link_chunk(documents, mentions))
+    pub fn link(&self, documents: &[Document], mentions: Vec<Vec<Mention>>) -> Vec<Result<Coded>> {
+        let mut known = mentions.into_iter().map(|mentions| Ok(mentions.into()));
+        let chunks: Vec<(&[Document], Vec<_>)> = documents
+            .chunks(self.chunk_documents)
+            .map(|chunk| (chunk, known.by_ref().take(chunk.len()).collect()))
             .collect();
-        Ok(linked?.into_iter().flatten().collect())
+        chunks.into_par_iter().flat_map_iter(|(chunk, known)| self.link_chunk(chunk, known)).collect()
     }
 
-    fn link_chunk(&self, documents: &[Document], mentions: Vec<Vec<Mention>>) -> Result<Vec<Vec<Coding>>> {
-        let all: Vec<Mention> = mentions.iter().flatten().cloned().collect();
+    /// Retrieves candidates for all mentions of some documents together, then has the codes chosen.
+    fn link_chunk(&self, documents: &[Document], recognised: Vec<Result<Recognised>>) -> Vec<Result<Coded>> {
+        let all: Vec<Mention> = recognised.iter().flatten().flat_map(|found| &found.mentions).cloned().collect();
         // A huge document is a chunk of its own: its mentions are spread over the threads here.
         let found: Result<Vec<_>> = all.par_chunks(CHUNK_MENTIONS).map(|some| self.retriever.retrieve(some)).collect();
-        let mut candidates = found?.into_iter().flatten();
-        let mut codings = Vec::with_capacity(documents.len());
-        for (document, mentions) in documents.iter().zip(mentions) {
-            let own = candidates.by_ref().take(mentions.len()).collect();
-            let mut coded = self.rerank.rerank(document, mentions, own)?;
-            coded.iter_mut().for_each(|coding| decide::decide(coding, self.decision));
-            codings.push(coded);
+        let mut candidates = match found {
+            Ok(found) => found.into_iter().flatten(),
+            Err(_) if documents.len() > 1 => {
+                // One document's mentions cannot be looked up: find out which.
+                let single = |(document, found)| self.link_chunk(std::slice::from_ref(document), vec![found]);
+                return documents.iter().zip(recognised).flat_map(single).collect();
+            }
+            Err(error) => return vec![Err(error)],
+        };
+        let mut linkings = Vec::with_capacity(documents.len());
+        let mut traces = Vec::with_capacity(documents.len());
+        for (document, outcome) in documents.iter().zip(recognised) {
+            traces.push(outcome.map(|Recognised { mentions, trace }| {
+                let candidates = candidates.by_ref().take(mentions.len()).collect();
+                linkings.push(Linking { document, mentions, candidates });
+                trace
+            }));
         }
-        Ok(codings)
+        let mut chosen = self.rerank.rerank(linkings).into_iter();
+        let finish = |mut trace: Trace, outcome: Result<Coded>| {
+            let mut coded = outcome?;
+            trace.extend(std::mem::take(&mut coded.trace));
+            coded.codings.iter_mut().for_each(|coding| decide::decide(coding, self.decision));
+            Ok(Coded { trace, ..coded })
+        };
+        let outcomes = traces.into_iter().map(|outcome| match outcome {
+            Ok(trace) => chosen.next().map(|coded| finish(trace, coded)),
+            Err(error) => Some(Err(error)),
+        });
+        outcomes.flatten().collect()
     }
 
     /// Lists stage and hash of every model, index and catalogue that can change a result.

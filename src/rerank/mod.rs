@@ -3,25 +3,28 @@
 pub mod nearest;
 
 use crate::{
-    data::{Candidate, Coding, Document, Mention},
+    data::{Candidate, Coded, Document, Mention},
     error::Result,
 };
 
 /// Chooses a code for each mention of a document.
 pub trait Rerank: Send + Sync {
-    /// Decides all mentions of one document together; `candidates[i]` belong to `mentions[i]`, best first.
+    /// Decides all mentions of each document together. A document that fails does not stop the others.
     ///
     /// Each coding keeps its candidates in the new order. A mention without candidates gets no code.
-    ///
-    /// # Errors
-    /// Those of the engine.
-    fn rerank(
-        &self,
-        document: &Document,
-        mentions: Vec<Mention>,
-        candidates: Vec<Vec<Candidate>>,
-    ) -> Result<Vec<Coding>>;
+    fn rerank(&self, linkings: Vec<Linking<'_>>) -> Vec<Result<Coded>>;
 
     /// Returns a name that changes whenever the answers could: engine and hash of the model.
     fn fingerprint(&self) -> String;
+}
+
+/// The mentions of one document with what retrieval found for them.
+#[derive(Debug, Clone)]
+pub struct Linking<'a> {
+    /// The document.
+    pub document: &'a Document,
+    /// Its mentions, in text order.
+    pub mentions: Vec<Mention>,
+    /// `candidates[i]` belong to `mentions[i]`, best first.
+    pub candidates: Vec<Vec<Candidate>>,
 }

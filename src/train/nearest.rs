@@ -283,7 +283,7 @@ mod tests {
     use crate::{
         data::{Document, Entity, Span},
         embed::ngram::{NgramEncoder, NgramSettings},
-        rerank::{Rerank, nearest::Nearest},
+        rerank::{Linking, Rerank, nearest::Nearest},
     };
 
     const TEXTS: [(&str, &str); 4] = [
@@ -334,7 +334,8 @@ mod tests {
         let nearest = Nearest::new(model, &[encoder], 15);
         for (document, coded) in corpus.iter().zip(coded).take(TEXTS.len()) {
             let candidates = retriever.retrieve(&coded.mentions).unwrap();
-            let codings = nearest.rerank(&document.document, coded.mentions, candidates).unwrap();
+            let linking = Linking { document: &document.document, mentions: coded.mentions, candidates };
+            let codings = nearest.rerank(vec![linking]).remove(0).unwrap().codings;
             assert_eq!(codings[0].code.as_ref(), coded.codes.first());
             assert!(codings[0].candidates.len() <= 15 && codings[0].confidence > 0.8);
         }

@@ -4,20 +4,20 @@ use std::{fs, path::Path};
 
 use noso::{
     corpus::{OutputFormat, WriteOptions, create},
-    data::{Coding, Document},
+    data::{Coded, Document},
 };
 
-use super::{coding, document, options};
+use super::{coded, coding, document, options};
 
-fn corpus() -> Vec<(Document, Vec<Coding>)> {
+fn corpus() -> Vec<(Document, Coded)> {
     ["Ринит", "Отит, \"справа\"\nи слева", "", "Ринит, отит", "Здоров"]
         .iter()
         .enumerate()
         .map(|(index, text)| {
             let words: Vec<&str> =
                 ["Ринит", "Отит, \"справа\"\n", "отит"].into_iter().filter(|it| text.contains(it)).collect();
-            let codings = words.into_iter().map(|words| coding(text, words, Some("J30.0"))).collect();
-            (document(&format!("{}", 3 * index + 8), text), codings)
+            let codings: Vec<_> = words.into_iter().map(|words| coding(text, words, Some("J30.0"))).collect();
+            (document(&format!("{}", 3 * index + 8), text), coded(codings))
         })
         .collect()
 }
@@ -28,8 +28,8 @@ fn run(path: &Path, format: OutputFormat, resume: bool, limit: usize, finish: bo
     let mut writer = create(Some(path), WriteOptions { resume, ..options(format) }).unwrap();
     let corpus = corpus();
     let todo: Vec<_> = corpus.iter().filter(|(document, _)| !writer.is_done(&document.id)).take(limit).collect();
-    for (document, codings) in &todo {
-        writer.write(document, codings).unwrap();
+    for (document, coded) in &todo {
+        writer.write(document, coded).unwrap();
     }
     if finish {
         writer.finish().unwrap();

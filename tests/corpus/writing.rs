@@ -5,15 +5,15 @@ use std::{fs, path::Path};
 use noso::corpus::{OutputFormat, WriteOptions, brat, create};
 use proptest::prelude::*;
 
-use super::{at, coding, document, options};
+use super::{at, coded, coding, document, options};
 
 const TEXT: &str = "😀 Ринит\nвазомоторный, e\u{301}. Отит";
 
 fn write_one(path: &Path, options: WriteOptions) -> String {
     let mut writer = create(Some(path), options).unwrap();
     let codings = [coding(TEXT, "Ринит\nвазомоторный", Some("J30.0")), coding(TEXT, "Отит", None)];
-    writer.write(&document("a/7", TEXT), &codings).unwrap();
-    writer.write(&document("8", " "), &[]).unwrap();
+    writer.write(&document("a/7", TEXT), &coded(codings)).unwrap();
+    writer.write(&document("8", " "), &coded([])).unwrap();
     writer.finish().unwrap();
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -64,7 +64,7 @@ fn the_table_shows_no_control_characters() {
     }
     let text = "Ринит\u{1b}[2J";
     let mut writer = create(Some(&path), options(OutputFormat::Table)).unwrap();
-    writer.write(&document("1", text), &[coding(text, text, Some("H66.9"))]).unwrap();
+    writer.write(&document("1", text), &coded([coding(text, text, Some("H66.9"))])).unwrap();
     writer.finish().unwrap();
     let written = fs::read_to_string(&path).unwrap();
     assert!(!written.contains('\u{1b}') && written.contains("Средний отит"), "{written}");
@@ -74,9 +74,9 @@ fn the_table_shows_no_control_characters() {
 fn brat_files_have_notes_with_rows_and_quotes_on_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = create(Some(folder.path()), options(OutputFormat::Brat)).unwrap();
-    writer.write(&document("../7", TEXT), &[coding(TEXT, "Ринит\nвазомоторный", Some("H66.9"))]).unwrap();
-    assert!(writer.write(&document("../7", "another"), &[]).is_err());
-    let error = writer.write(&document(&"ж".repeat(200), ""), &[]).unwrap_err().to_string();
+    writer.write(&document("../7", TEXT), &coded([coding(TEXT, "Ринит\nвазомоторный", Some("H66.9"))])).unwrap();
+    assert!(writer.write(&document("../7", "another"), &coded([])).is_err());
+    let error = writer.write(&document(&"ж".repeat(200), ""), &coded([])).unwrap_err().to_string();
     assert!(error.contains("too long"), "{error}");
     writer.finish().unwrap();
     let annotation = fs::read_to_string(folder.path().join("%2E.%2F7.ann")).unwrap();
@@ -106,7 +106,7 @@ fn outputs_that_cannot_be_written_are_clear_errors() {
 #[test]
 fn a_full_disk_is_a_clear_error() {
     let mut writer = create(Some(Path::new("/dev/full")), options(OutputFormat::Jsonl)).unwrap();
-    let error = writer.write(&document("1", TEXT), &[]).unwrap_err();
+    let error = writer.write(&document("1", TEXT), &coded([])).unwrap_err();
     assert!(error.hint().unwrap().contains("disk is full"), "{error}");
     assert!(Path::new("/dev/full").exists());
 }
@@ -130,7 +130,7 @@ proptest! {
         let codings: Vec<_> = spans.iter().map(|&(start, end)| at(&text, start, end, Some("J30.0"))).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut writer = create(Some(folder.path()), options(OutputFormat::Brat)).unwrap();
-        writer.write(&document("1", &text), &codings).unwrap();
+        writer.write(&document("1", &text), &coded(codings)).unwrap();
         writer.finish().unwrap();
         let (documents, _) = brat::load(folder.path()).unwrap();
         prop_assert_eq!(&documents[0].document.text, &text);

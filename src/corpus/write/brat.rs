@@ -13,7 +13,7 @@ use crate::{
         file_name,
         offsets::Offsets,
     },
-    data::{Coding, Document},
+    data::{Coded, Coding, Document, Span},
     error::{Error, Result},
 };
 
@@ -57,9 +57,11 @@ impl Brat {
         let offsets = Offsets::new(&document.text);
         let mut lines = String::new();
         for (number, coding) in (1..).zip(codings) {
-            let span = coding.mention.span;
-            let (start, end) = (offsets.char(span.start_byte()), offsets.char(span.end_byte()));
-            let quote: String = span.slice(&document.text).chars().map(on_one_line).collect();
+            // An entry that does not stand in the text is annotated at 0 0, as the paper's authors did.
+            let place = |span: Span| (offsets.char(span.start_byte()), offsets.char(span.end_byte()));
+            let (start, end) = coding.span.map_or((0, 0), place);
+            let quote = coding.span.map_or("", |span| span.slice(&document.text));
+            let quote: String = quote.chars().map(on_one_line).collect();
             let _ = writeln!(lines, "T{number}\t{LABEL} {start} {end}\t{quote}");
             if let Some(code) = &coding.code {
                 let row = (self.lookup)(code).map_or(0, |entry| entry.row);
@@ -75,14 +77,14 @@ impl Writer for Brat {
         self.resume && self.path(id, ".ann").is_ok_and(|path| path.exists())
     }
 
-    fn write(&mut self, document: &Document, codings: &[Coding]) -> Result<()> {
+    fn write(&mut self, document: &Document, coded: &Coded) -> Result<()> {
         let annotation = self.path(&document.id, ".ann")?;
         if annotation.exists() {
             let reason = "a document of this id was written before";
             return Err(Error::write(&annotation, io::Error::new(io::ErrorKind::AlreadyExists, reason)));
         }
         replace(&self.path(&document.id, ".txt")?, &document.text)?;
-        replace(&annotation, &self.annotation(document, codings))
+        replace(&annotation, &self.annotation(document, &coded.codings))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     corpus::{ids::IdSet, offsets::Offsets},
-    data::{Coding, Document},
+    data::{Coded, Coding, Document},
     error::{Error, Result},
 };
 
@@ -94,10 +94,11 @@ impl Writer for Csv {
         self.done.contains(id)
     }
 
-    fn write(&mut self, document: &Document, codings: &[Coding]) -> Result<()> {
+    fn write(&mut self, document: &Document, coded: &Coded) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let offsets = Offsets::new(&document.text);
+        let codings = &coded.codings;
         for (index, coding) in codings.iter().enumerate() {
             let mut row = self.row(&document.id, &offsets, coding);
             row.extend([(index + 1).to_string(), codings.len().to_string()]);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     corpus::{ids::IdSet, offsets::Offsets},
-    data::{Candidate, Coding, DecidedBy, Document, Support},
+    data::{Candidate, Coded, Coding, DecidedBy, Document, Support, Trace},
     error::{Error, Result},
     icd::IcdCode,
 };
@@ -27,6 +27,8 @@ struct Line<'a> {
     id: &'a str,
     codes: BTreeSet<&'a IcdCode>,
     mentions: Vec<Mention<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a Trace>,
 }
 
 #[derive(Serialize)]
@@ -74,12 +76,17 @@ impl Writer for Jsonl {
         self.done.contains(id)
     }
 
-    fn write(&mut self, document: &Document, codings: &[Coding]) -> Result<()> {
+    fn write(&mut self, document: &Document, coded: &Coded) -> Result<()> {
         let offsets = Offsets::new(&document.text);
         let line = Line {
             id: &document.id,
-            codes: codings.iter().filter_map(|coding| coding.code.as_ref()).collect(),
-            mentions: codings.iter().map(|coding| mention(coding, &offsets, self.explain, &self.lookup)).collect(),
+            codes: coded.codings.iter().filter_map(|coding| coding.code.as_ref()).collect(),
+            trace: Some(&coded.trace).filter(|trace| self.explain && !trace.is_empty()),
+            mentions: coded
+                .codings
+                .iter()
+                .map(|coding| mention(coding, &offsets, self.explain, &self.lookup))
+                .collect(),
         };
         self.buffer.clear();
         serde_json::to_writer(&mut self.buffer, &line).map_err(|e| Error::write(&document.id, e.into()))?;

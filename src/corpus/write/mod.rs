@@ -14,7 +14,7 @@ use std::{borrow::Cow, path::Path, sync::Arc};
 
 use super::format::OutputFormat;
 use crate::{
-    data::{Coding, Document},
+    data::{Coded, Coding, Document},
     error::{Error, Result},
     icd::IcdCode,
 };
@@ -53,7 +53,7 @@ pub trait Writer: Send {
     ///
     /// # Errors
     /// - [`Error::Write`] if they cannot be written; documents written before stay as they are, others may follow.
-    fn write(&mut self, document: &Document, codings: &[Coding]) -> Result<()>;
+    fn write(&mut self, document: &Document, coded: &Coded) -> Result<()>;
 
     /// Completes the output and gives it its name.
     ///

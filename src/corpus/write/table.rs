@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, presets::UTF8_FULL_CONDENSED};
 
 use super::{Lookup, WriteOptions, Writer, name_of, sink::Sink, title_of};
 use crate::{
-    data::{Candidate, Coding, Document, Origin, Support},
+    data::{Candidate, Coded, Document, Origin, Support},
     error::Result,
 };
 
@@ -54,7 +54,8 @@ impl Writer for Table {
         false
     }
 
-    fn write(&mut self, document: &Document, codings: &[Coding]) -> Result<()> {
+    fn write(&mut self, document: &Document, coded: &Coded) -> Result<()> {
+        let codings = &coded.codings;
         if codings.is_empty() {
             self.add([&*document.id, NOTHING, NOTHING, NOTHING, "", ""].map(str::to_owned).to_vec());
         }

@@ -29,7 +29,7 @@ pub use self::{
     tokens::{Token, tokenise, windows},
     trees::{Node, Trees, answer},
 };
-use super::Ner;
+use super::{Ner, Recognised};
 use crate::{
     data::{Document, Match, Mention, Span},
     error::{Error, Result},
@@ -93,7 +93,7 @@ impl Ner for CrfNer {
         self.fingerprint.clone()
     }
 
-    fn recognise(&self, documents: &[Document]) -> Result<Vec<Vec<Mention>>> {
-        documents.par_iter().map(|document| self.mentions(&document.text)).collect()
+    fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
+        documents.par_iter().map(|document| self.mentions(&document.text).map(Recognised::from)).collect()
     }
 }

@@ -315,7 +315,7 @@ mod tests {
             exact: similarity == 1.0,
         };
         let support = rows.iter().map(support).collect();
-        Candidate { code: code.parse().unwrap(), title: "".into(), score: 0.0, support }
+        Candidate { code: code.parse().unwrap(), title: "".into(), text: "".into(), score: 0.0, support }
     }
 
     fn features(candidates: &[Candidate]) -> FeatureMatrix {

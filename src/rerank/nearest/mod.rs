@@ -25,10 +25,10 @@ use self::{
     features::{ANNOTATORS, CodePrior, DocumentSupport, Evidence, FeatureMatrix},
     ranker::Ranker,
 };
-use super::Rerank;
+use super::{Linking, Rerank};
 use crate::{
     artifact::{self, Kind},
-    data::{Candidate, Coding, DecidedBy, Document, Mention},
+    data::{Candidate, Coded, Coding, DecidedBy, Mention, Trace},
     embed::Embed,
     error::{Error, Result},
     eval::calibrator::Calibrator,
@@ -263,7 +263,8 @@ impl Nearest {
                 (confidence, group.max(confidence), by)
             }
         };
-        Coding { mention, code, confidence, group_confidence, candidates, decided_by }
+        let span = Some(mention.span);
+        Coding { mention, span, code, confidence, group_confidence, candidates, decided_by }
     }
 }
 
@@ -272,17 +273,19 @@ impl Rerank for Nearest {
         self.model.fingerprint.clone()
     }
 
-    fn rerank(
-        &self,
-        document: &Document,
-        mentions: Vec<Mention>,
-        candidates: Vec<Vec<Candidate>>,
-    ) -> Result<Vec<Coding>> {
+    fn rerank(&self, linkings: Vec<Linking<'_>>) -> Vec<Result<Coded>> {
+        linkings.into_iter().map(|linking| self.rerank_document(linking)).collect()
+    }
+}
+
+impl Nearest {
+    fn rerank_document(&self, Linking { document, mentions, candidates }: Linking<'_>) -> Result<Coded> {
         let vectors = self.vectors(&mentions)?;
         let classifier = vectors.as_deref().map(|vectors| (&self.model.classifier, vectors));
         let features = document_features(&candidates, &self.priors, classifier);
         let written = written::codes_after_each(document, &mentions);
         let parts = mentions.into_iter().zip(candidates).zip(features.iter().zip(&written));
-        Ok(parts.map(|((mention, list), (features, written))| self.decide(mention, list, features, written)).collect())
+        let codings = parts.map(|((mention, list), (features, written))| self.decide(mention, list, features, written));
+        Ok(Coded { codings: codings.collect(), trace: Trace::default() })
     }
 }
