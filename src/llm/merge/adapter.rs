@@ -178,7 +178,9 @@ impl Adapter {
         }
         let scale = self.config.scale(name) as f32;
         if !scale.is_finite() || factors.matrices().any(|matrix| matrix.values.iter().any(|x| !x.is_finite())) {
-            return Err(format!("{WEIGHTS}: `{name}` has factors with infinite or undefined numbers (training diverged?)"));
+            return Err(format!(
+                "{WEIGHTS}: `{name}` has factors with infinite or undefined numbers (training diverged?)"
+            ));
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Shard {
 
     /// Returns the named tensors that stand in this file as `(place in the file, name)`, in the file's order.
     pub fn places<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<(Range<u64>, &'a String)> {
-        let place = |name| {
+        let place = |name: &'a String| {
             let (start, end) = self.metadata.info(name)?.data_offsets;
             Some((self.data_start + start as u64..self.data_start + end as u64, name))
         };
@@ -186,7 +186,8 @@ fn no_model(path: &Path) -> Error {
         let hint = format!("{TAKE}, from which the GGUF file was made; it can be quantised while it is loaded");
         ("adapters are not merged into GGUF files", hint)
     } else if ends("bin") {
-        let hint = "convert it in Python: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)".to_owned();
+        let hint =
+            "convert it in Python: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)".to_owned();
         ("its weights are pytorch_model.bin, and adapters are merged into safetensors only", hint)
     } else if path.is_dir() {
         ("the folder lacks config.json, or model.safetensors with or without an index", TAKE.to_owned())

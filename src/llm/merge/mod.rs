@@ -208,14 +208,17 @@ impl Manifest {
 fn fit(base: &Base, name: &str, update: &Update) -> std::result::Result<Precision, String> {
     let of = format!("the model {}", base.folder.display());
     if base.tied && (name == "lm_head.weight" || name.ends_with("embed_tokens.weight")) {
-        return Err(format!("{of} shares this weight between input embedding and output layer, so it cannot change for one"));
+        return Err(format!(
+            "{of} shares this weight between input embedding and output layer, so it cannot change for one"
+        ));
     }
     let Some(tensor) = base.tensor(name) else { return Err(format!("{of} has no such weight")) };
     if tensor.shape != update.shape() {
         return Err(format!("the adapter changes a weight of shape {:?}, {of} has {:?}", update.shape(), tensor.shape));
     }
-    Precision::of(tensor.dtype)
-        .ok_or_else(|| format!("{of} holds it as {}, expected F32, F16 or BF16: merge first, then quantise", tensor.dtype))
+    Precision::of(tensor.dtype).ok_or_else(|| {
+        format!("{of} holds it as {}, expected F32, F16 or BF16: merge first, then quantise", tensor.dtype)
+    })
 }
 
 /// Whether a folder holds every file of its manifest at its length.

@@ -235,7 +235,8 @@ mod tests {
     #[test]
     fn halves_are_rounded_to_nearest_even() {
         // 1 + 2⁻⁸ lies midway between the bfloat16 numbers 1 and 1 + 2⁻⁷, 1 + 2⁻¹¹ between the half numbers 1 and 1 + 2⁻¹⁰.
-        let cases = [(Precision::BF16, 2f32.powi(-8), 0x3f80u16, 0x3f82), (Precision::F16, 2f32.powi(-11), 0x3c00, 0x3c02)];
+        let cases =
+            [(Precision::BF16, 2f32.powi(-8), 0x3f80u16, 0x3f82), (Precision::F16, 2f32.powi(-11), 0x3c00, 0x3c02)];
         for (precision, step, one, next_even) in cases {
             for (factor, expected) in [(1.0, one), (3.0, next_even)] {
                 let update = Update { left: matrix(1, 1, |_| factor), right: matrix(1, 1, |_| step), scale: 1.0 };
@@ -248,11 +249,14 @@ mod tests {
 
     #[test]
     fn overflow_is_told() {
-        for (precision, largest) in [(Precision::F16, 65504.0f32), (Precision::BF16, 3.3895314e38), (Precision::F32, f32::MAX)] {
+        for (precision, largest) in
+            [(Precision::F16, 65504.0f32), (Precision::BF16, 3.3895314e38), (Precision::F32, f32::MAX)]
+        {
             let mut bytes = vec![0; precision.bytes()];
             precision.encode(&[largest], &mut bytes);
             let add = |amount: f32, bytes: &mut [u8]| {
-                Update { left: matrix(1, 1, |_| 1.0), right: matrix(1, 1, |_| amount), scale: 1.0 }.add(precision, 0, bytes)
+                Update { left: matrix(1, 1, |_| 1.0), right: matrix(1, 1, |_| amount), scale: 1.0 }
+                    .add(precision, 0, bytes)
             };
             assert!(add(0.0, &mut bytes), "{precision:?}");
             assert!(!add(largest / 2.0, &mut bytes), "{precision:?}");
