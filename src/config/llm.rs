@@ -165,8 +165,8 @@ pub struct SelectConfig {
     pub prompt: String,
     /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
     pub decoding: SelectDecoding,
-    /// Whether 0, none of these, may be answered. Default no, as in the paper.
-    pub none: bool,
+    /// Whether 0, none of these, may be answered. Default: as the prompt says.
+    pub none_allowed: Option<bool>,
     /// Whether an index entry with the mention's words is taken without asking. Default yes, as in the paper.
     pub direct_match: bool,
     /// What an answer that cannot be used leads to. Default `reject`.
@@ -214,7 +214,7 @@ impl Default for SelectConfig {
         Self {
             prompt: "select-ru".into(),
             decoding: SelectDecoding::Choice,
-            none: false,
+            none_allowed: None,
             direct_match: true,
             on_bad_answer: OnBadAnswer::Reject,
             span: ReportedSpan::Mention,

@@ -2,12 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-#[cfg(feature = "llm")]
-use super::{merge, mistralrs::MistralRs, openai::Server, restart::Restarting};
 use super::Generate;
-use crate::{config::LlmConfig, error::Result};
+#[cfg(feature = "llm")]
+use super::{merge, mistralrs::MistralRs, restart::Restarting};
 #[cfg(not(feature = "llm"))]
 use crate::error::Error;
+use crate::{config::LlmConfig, error::Result};
 
 /// Loads the model of `config`, with `adapter` merged into it where one is given, or connects to its servers.
 ///
@@ -17,7 +17,7 @@ use crate::error::Error;
 pub fn load(config: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Generate>> {
     if !config.servers.is_empty() {
         return match adapter {
-            None => Ok(Arc::new(Server::connect(&config.into())?)),
+            None => todo!(),
             Some(_) => Err(crate::Error::Setting {
                 key: "llm.adapter".into(),
                 expected: "no adapter beside servers: start the server with it".into(),

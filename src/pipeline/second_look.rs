@@ -88,32 +88,31 @@ impl SecondLook {
         coded: &mut [Result<Coded>],
         unsure: &[Place],
     ) {
-        let mut questions: Vec<(Place, Vec<Candidate>)> = Vec::new();
+        let mut found: Vec<(Place, Mention, Vec<Candidate>)> = Vec::new();
         for (place, wordings) in self.other_words(documents, coded, unsure) {
             let Some(coding) = coding(coded, place) else { continue };
-            let mention = |text: String| Mention { text, matched: Match::Exact, ..coding.mention.clone() };
-            let mentions: Vec<Mention> = wordings.into_iter().map(mention).collect();
-            let Ok(found) = retriever.retrieve(&mentions) else { continue };
-            let candidates = self.merged(found, &coding.candidates);
+            let reworded = |text: String| Mention { text, matched: Match::Exact, ..coding.mention.clone() };
+            let mentions: Vec<Mention> = wordings.into_iter().map(reworded).collect();
+            let Ok(lists) = retriever.retrieve(&mentions) else { continue };
+            let candidates = self.merged(lists, &coding.candidates);
             if !candidates.is_empty() {
-                questions.push((place, candidates));
+                found.push((place, coding.mention.clone(), candidates));
             }
         }
-        let asked: Vec<(Place, Question<'_>)> = questions
+        let questions: Vec<Question<'_>> = found
             .iter()
-            .filter_map(|(place, candidates)| {
-                let mention = &coding(coded, *place)?.mention;
-                let (document, span, words) = (documents[place.0], mention.span, mention.text.as_str());
-                Some((*place, Question { document, span, words, candidates }))
+            .map(|((document, _), mention, candidates)| Question {
+                document: documents[*document],
+                span: mention.span,
+                words: &mention.text,
+                candidates,
             })
             .collect();
-        let questions_only: Vec<Question<'_>> = asked.iter().map(|(_, question)| question.clone()).collect();
-        let selections = self.engine.select(&questions_only);
-        let places: Vec<Place> = asked.iter().map(|(place, _)| *place).collect();
-        drop((asked, questions_only));
-        for ((place, (_, candidates)), selection) in places.into_iter().zip(questions).zip(selections) {
-            let Ok(selection) = selection else { continue };
-            self.take(documents[place.0], coded, place, candidates, selection);
+        let selections = self.engine.select(&questions);
+        for ((place, _, candidates), selection) in found.into_iter().zip(selections) {
+            if let Ok(selection) = selection {
+                self.take(documents[place.0], coded, place, candidates, selection);
+            }
         }
     }
 
@@ -257,7 +256,8 @@ fn descent(prompt: &Prompt, mention: &Mention, document: &Document, branches: &[
         .zip(branches)
         .map(|(number, branch)| json!({ "number": number, "title": &*branch.title, "code": branch.code }))
         .collect();
-    let variables = json!({ "mention": mention.text, "document": document.text, "branches": listed, "none": true });
+    let variables =
+        json!({ "mention": mention.text, "document": document.text, "branches": listed, "none_allowed": true });
     let labels = (0..=branches.len()).map(|number| number.to_string()).collect();
     let messages = prompt.render(&variables, &[]).ok()?;
     Some(Request { messages, max_tokens: 8, temperature: 0.0, constraint: Constraint::Choice { labels } })

@@ -79,15 +79,20 @@ impl LlmRerank {
         questions.iter().zip(asked).filter_map(outcome).collect()
     }
 
+    fn none_allowed(&self) -> bool {
+        self.settings.none_allowed.unwrap_or(self.prompt.none_allowed())
+    }
+
     fn request(&self, question: &Question<'_>) -> Result<Request> {
-        let SelectConfig { decoding, none, max_tokens, temperature, .. } = self.settings;
+        let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
+        let none = self.none_allowed();
         let listed: Vec<_> = (1..)
             .zip(question.candidates)
             .map(|(number, candidate)| {
                 json!({ "number": number, "text": &*candidate.text, "title": &*candidate.title, "code": candidate.code })
             })
             .collect();
-        let variables = json!({ "mention": question.words, "document": question.document.text, "candidates": listed, "none": none });
+        let variables = json!({ "mention": question.words, "document": question.document.text, "candidates": listed, "none_allowed": none });
         let first = usize::from(!none);
         let constraint = match decoding {
             SelectDecoding::Free => Constraint::Free,
@@ -99,8 +104,8 @@ impl LlmRerank {
     }
 
     fn read(&self, question: &Question<'_>, request: Request, answer: Answer) -> Selection {
-        let parsed = parse_choice(&answer.text, question.candidates.len(), self.settings.none);
-        let none = usize::from(self.settings.none);
+        let parsed = parse_choice(&answer.text, question.candidates.len(), self.none_allowed());
+        let none = usize::from(self.none_allowed());
         let shares = answer.choice.as_ref().and_then(|shares| shares.get(none..)).map(<[f32]>::to_vec);
         let (chosen, confidence) = match (parsed.chosen, &answer.choice) {
             (Some(Chosen::Candidate(place)), Some(all)) => (Some(place), all.get(place + none).copied()),

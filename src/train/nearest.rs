@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::{
     catalog::Catalog,
+    config::CandidateUnit,
     corpus::annotator,
     data::{AnnotatedDocument, Candidate, Match, Mention, Origin},
     embed::Embed,
