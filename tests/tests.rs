@@ -6,3 +6,5 @@ mod crf;
 mod eval;
 mod index;
 mod layering;
+#[cfg(feature = "llm")]
+mod remote;

@@ -3,6 +3,9 @@
 //! [`Generate`] is all that the stages know of a model. It may run in this process (`mistralrs`), on a server (`openai`), or
 //! say what a test wrote down (`scripted`).
 
+#[cfg(feature = "llm")]
+pub mod openai;
+
 use crate::{data::Message, error::Result};
 
 /// Answers chat requests.
