@@ -9,3 +9,5 @@ mod eval;
 mod index;
 mod layering;
 mod prompts;
+#[cfg(feature = "llm")]
+mod remote;
