@@ -36,7 +36,14 @@ impl Pipeline {
     /// # Errors
     /// Those of reading models, index and catalogue, and [`crate::Error::Encoder`] if index and encoder do not belong together.
     pub fn load(config: &PipelineConfig) -> Result<Self> {
-        let models = Models::load(config)?;
+        Self::with_models(config, &Models::load(config)?)
+    }
+
+    /// Loads everything but the language models, which are given.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`]; [`Error::Setting`] if a stage asks a model that is not given.
+    pub fn with_models(config: &PipelineConfig, models: &Models) -> Result<Self> {
         // The recogniser shares nothing with the rest, and start-up is what a user waits for.
         let (ner, linking) = rayon::join(
             || load_ner(&config.ner, models.extract.as_ref()),
@@ -66,13 +73,20 @@ impl Pipeline {
 }
 
 /// The language models of the stages that ask one; a model that both ask is loaded once.
-struct Models {
-    extract: Option<Arc<dyn Generate>>,
-    select: Option<Arc<dyn Generate>>,
+#[derive(Clone, Default)]
+pub struct Models {
+    /// Asked for the diagnoses of a document.
+    pub extract: Option<Arc<dyn Generate>>,
+    /// Asked for the candidate that fits, for other wordings, and for branches of the classification.
+    pub select: Option<Arc<dyn Generate>>,
 }
 
 impl Models {
-    fn load(config: &PipelineConfig) -> Result<Self> {
+    /// Loads what `config` names and its stages ask.
+    ///
+    /// # Errors
+    /// Those of [`llm::load`].
+    pub fn load(config: &PipelineConfig) -> Result<Self> {
         let settings = &config.llm;
         let (extracts, selects) = (config.ner.engine == NerEngine::Llm, config.rerank.engine == RerankEngine::Llm);
         let load = |adapter: &Option<PathBuf>| llm::load(settings, adapter.as_deref());

@@ -4,7 +4,7 @@ mod decide;
 mod load;
 mod second_look;
 
-pub use load::{ENCODER_FILE, catalog_rows, load_encoder, load_retriever};
+pub use load::{ENCODER_FILE, Models, catalog_rows, load_encoder, load_retriever};
 
 use rayon::prelude::*;
 
