@@ -6,3 +6,4 @@ mod crf;
 mod eval;
 mod index;
 mod layering;
+mod llm;
