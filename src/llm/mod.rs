@@ -3,6 +3,11 @@
 //! [`Generate`] is all that the stages know of a model. It may run in this process (`mistralrs`), on a server (`openai`), or
 //! say what a test wrote down (`scripted`).
 
+pub mod answer;
+#[cfg(feature = "llm")]
+pub mod mistralrs;
+pub mod scripted;
+
 use crate::{data::Message, error::Result};
 
 /// Answers chat requests.

@@ -1,5 +1,6 @@
 //! Named-entity recognition: documents come in, the mentions in each leave.
 
+pub mod align;
 pub mod crf;
 
 use crate::{

@@ -1,9 +1,15 @@
 //! Every setting of a pipeline: TOML comes in, checked structs leave.
 
+mod llm;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::llm::{
+    Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, ReportedSpan, SecondLookConfig,
+    SelectConfig, SelectDecoding, Structured,
+};
 use crate::error::{Error, Result};
 
 /// A pipeline: which engine does each stage, and how.
@@ -133,7 +139,7 @@ impl Default for DecisionConfig {
 }
 
 /// Built-in pipelines: name and TOML.
-const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../pipelines/default.toml"))];
+const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../../pipelines/default.toml"))];
 
 /// Returns the names of the built-in pipelines.
 pub fn built_in_pipelines() -> impl Iterator<Item = &'static str> {

@@ -1,0 +1,242 @@
+//! Settings of language models: where one runs, how, and how it is asked.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Section `[llm]`: the model that the stages with engine `llm` ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LlmConfig {
+    /// Folder in Hugging Face form, `.gguf` file, or hub id. Needed unless `servers` is given.
+    pub model: Option<String>,
+    /// Addresses of OpenAI-compatible servers, such as `http://127.0.0.1:8000/v1`; the run is spread over them. Default: none,
+    /// the model runs in this process.
+    pub servers: Vec<String>,
+    /// LoRA adapter (PEFT folder) for extraction. Default: none.
+    pub adapter_ner: Option<PathBuf>,
+    /// LoRA adapter (PEFT folder) for selection, rewording and descending. Default: none.
+    pub adapter_rerank: Option<PathBuf>,
+    /// Where the model runs. Default `auto`: the first GPU if this build has CUDA and one is there.
+    pub device: Device,
+    /// Number format. Default `auto`: f32 on the CPU, bf16 on a GPU.
+    pub dtype: Dtype,
+    /// In-situ quantisation while loading, as mistral.rs names it: `q4k`, `q8_0`, `4`, `8`, … Default: none.
+    pub quantization: Option<String>,
+    /// Most tokens of prompt and answer together, 64 to 1,048,576. Default 4096.
+    pub context_tokens: usize,
+    /// Requests worked on at a time, for each model or server, 1 to 1024. Default 1 in process, 8 for servers.
+    pub max_in_flight: Option<usize>,
+    /// Seconds after which an engine without a new token, or a server without an answer, counts as lost, 1 to 86,400. Default 300.
+    pub timeout_s: u64,
+    /// Servers: tries after the first one, 0 to 10. Default 3.
+    pub retries: u32,
+    /// Servers: environment variable that holds the key. Default: none.
+    pub api_key_env: Option<String>,
+    /// Servers: how they take a constraint on the answer. Default `auto`.
+    pub structured: Structured,
+    /// Servers: whether texts may leave this machine. Default no.
+    pub allow_remote: bool,
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// A GPU if there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first visible NVIDIA GPU.
+    Cuda,
+}
+
+/// Number format of weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// f32 on the CPU, bf16 on a GPU.
+    Auto,
+    /// 32 bits.
+    F32,
+    /// 16 bits, bfloat.
+    Bf16,
+    /// 16 bits, IEEE.
+    F16,
+}
+
+/// How a server takes a constraint on the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Structured {
+    /// As the server says it is, where it says so; else `none`.
+    Auto,
+    /// vLLM.
+    Vllm,
+    /// llama.cpp's server.
+    LlamaCpp,
+    /// mistralrs-server.
+    Mistralrs,
+    /// SGLang.
+    Sglang,
+    /// OpenAI's `response_format`.
+    Openai,
+    /// Not at all: answers are free and checked afterwards.
+    None,
+}
+
+impl Default for LlmConfig {
+    fn default() -> Self {
+        Self {
+            model: None,
+            servers: Vec::new(),
+            adapter_ner: None,
+            adapter_rerank: None,
+            device: Device::Auto,
+            dtype: Dtype::Auto,
+            quantization: None,
+            context_tokens: 4096,
+            max_in_flight: None,
+            timeout_s: 300,
+            retries: 3,
+            api_key_env: None,
+            structured: Structured::Auto,
+            allow_remote: false,
+        }
+    }
+}
+
+/// Section `[ner.llm]`: how diagnoses are asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExtractConfig {
+    /// Built-in prompt or prompt file. Default `ner-ru`.
+    pub prompt: String,
+    /// `free` (the paper's) or `verbatim` (only words of the document can be said). Default `verbatim`.
+    pub decoding: ExtractDecoding,
+    /// Most Levenshtein edits between quoted words and the text, 0 to 8. Default: a quarter of the characters, at most 2. The
+    /// paper: 2.
+    pub max_edits: Option<usize>,
+    /// Most diagnoses of a document, 1 to 1000. Default 64.
+    pub max_items: usize,
+    /// Most tokens of an answer, 1 to 32,768. Default 512.
+    pub max_tokens: usize,
+    /// Randomness, 0 to 2. Default 0, as in the paper.
+    pub temperature: f64,
+    /// Examples shown before the question, drawn from `examples`, 0 to 32. Default 0.
+    pub shots: usize,
+    /// Annotated brat folder that examples are drawn from. Default: none, the prompt's own examples stand.
+    pub examples: Option<PathBuf>,
+}
+
+/// How freely diagnoses are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtractDecoding {
+    /// Anything; checked against the text afterwards.
+    Free,
+    /// A list of pieces of the document, from word boundary to word boundary.
+    Verbatim,
+}
+
+impl Default for ExtractConfig {
+    fn default() -> Self {
+        Self {
+            prompt: "ner-ru".into(),
+            decoding: ExtractDecoding::Verbatim,
+            max_edits: None,
+            max_items: 64,
+            max_tokens: 512,
+            temperature: 0.0,
+            shots: 0,
+            examples: None,
+        }
+    }
+}
+
+/// Section `[rerank.llm]`: how a candidate is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelectConfig {
+    /// Built-in prompt or prompt file. Default `select-ru`.
+    pub prompt: String,
+    /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
+    pub decoding: SelectDecoding,
+    /// Whether 0, none of these, may be answered. Default no, as in the paper.
+    pub none: bool,
+    /// Whether an index entry with the mention's words is taken without asking. Default yes, as in the paper.
+    pub direct_match: bool,
+    /// What an answer that cannot be used leads to. Default `reject`.
+    pub on_bad_answer: OnBadAnswer,
+    /// Which place is reported. Default `mention`.
+    pub span: ReportedSpan,
+    /// Most tokens of a free answer, 1 to 4096. Default 16.
+    pub max_tokens: usize,
+    /// Randomness, 0 to 2. Default 0, as in the paper.
+    pub temperature: f64,
+}
+
+/// How freely a candidate is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectDecoding {
+    /// Anything; the number is looked for afterwards.
+    Free,
+    /// One of the numbers offered; the model's distribution over them gives the confidence.
+    Choice,
+}
+
+/// What an answer that cannot be used leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadAnswer {
+    /// No code.
+    Reject,
+    /// The first candidate, as in the authors' zero-shot runs.
+    First,
+}
+
+/// Which place is reported for a mention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportedSpan {
+    /// Where the mention stands.
+    Mention,
+    /// Where the chosen entry's words stand in the lower-cased document, as in the authors' zero-shot runs; none if nowhere.
+    ChosenEntry,
+}
+
+impl Default for SelectConfig {
+    fn default() -> Self {
+        Self {
+            prompt: "select-ru".into(),
+            decoding: SelectDecoding::Choice,
+            none: false,
+            direct_match: true,
+            on_bad_answer: OnBadAnswer::Reject,
+            span: ReportedSpan::Mention,
+            max_tokens: 16,
+            temperature: 0.0,
+        }
+    }
+}
+
+/// Section `[second_look]`: what is tried when no candidate fits or the choice is unsure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecondLookConfig {
+    /// Rounds in all, 1 to 16. Default 1, the paper's: no second look.
+    pub rounds: usize,
+    /// A choice less sure than this is looked at again, `0..=1`. Default 0.5.
+    pub below: f32,
+    /// Built-in prompt or prompt file that asks for other wordings. Default `reword-ru`.
+    pub reword: String,
+    /// Built-in prompt or prompt file that walks down the classification in the last round. Default `descend-ru`; empty: no walk.
+    pub descend: String,
+}
+
+impl Default for SecondLookConfig {
+    fn default() -> Self {
+        Self { rounds: 1, below: 0.5, reword: "reword-ru".into(), descend: "descend-ru".into() }
+    }
+}
