@@ -23,6 +23,7 @@ pub mod index;
 pub mod llm;
 pub mod ner;
 pub mod pipeline;
+pub mod prompt;
 pub mod rerank;
 pub mod retrieval;
 pub mod text;

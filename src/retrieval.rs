@@ -1,17 +1,18 @@
 //! Retrieval: mentions come in, the codes that may be right for each leave, best first.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use crate::{
     catalog::{Abbreviations, Catalog},
+    config::CandidateUnit,
     data::{Candidate, Mention, Origin, Support},
     embed::Embed,
     error::Result,
     icd::IcdCode,
-    index::Index,
+    index::{Entry, Index},
     text,
 };
 
@@ -22,6 +23,8 @@ pub struct RetrievalSettings {
     pub neighbours: usize,
     /// Power to which a row's cosine is raised in the vote that orders the codes.
     pub vote_power: f32,
+    /// What a candidate is.
+    pub unit: CandidateUnit,
 }
 
 /// An index and which of its rows may speak.
@@ -30,6 +33,16 @@ pub struct SearchedIndex {
     pub index: Arc<Index>,
     /// Whether its titles and synonyms count. A user's own catalogue takes the place of the shipped titles, not of the mentions.
     pub titles: bool,
+}
+
+/// A row that may speak for its code.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    code: &'a IcdCode,
+    /// Hash of the row's normalised text.
+    hash: u64,
+    text: Option<&'a str>,
+    support: Support,
 }
 
 /// Searches one or several indexes with one encoder.
@@ -83,7 +96,7 @@ impl Retriever {
                 self.encoder.embed(&expanded.iter().map(String::as_str).collect::<Vec<_>>())?
             }
         };
-        let mut rows: Vec<Vec<(&IcdCode, Support)>> = vec![Vec::new(); mentions.len()];
+        let mut rows: Vec<Vec<Row<'_>>> = vec![Vec::new(); mentions.len()];
         for searched in &self.indexes {
             let found = searched.index.search(&queries, self.settings.neighbours)?;
             for ((rows, hits), text) in rows.iter_mut().zip(found).zip(&texts) {
@@ -94,7 +107,11 @@ impl Retriever {
                 }
             }
         }
-        Ok(rows.into_iter().map(|rows| self.candidates(rows)).collect())
+        let candidates = |rows| match self.settings.unit {
+            CandidateUnit::Code => self.codes(rows),
+            CandidateUnit::Entry => self.entries(rows),
+        };
+        Ok(rows.into_iter().map(candidates).collect())
     }
 
     /// Adds the rows of an entry that may speak.
@@ -104,21 +121,23 @@ impl Retriever {
         entry: usize,
         similarity: f32,
         exact: bool,
-        rows: &mut Vec<(&'a IcdCode, Support)>,
+        rows: &mut Vec<Row<'a>>,
     ) {
-        for row in &searched.index.entries()[entry].rows {
+        let Entry { text, rows: coded, hash } = &searched.index.entries()[entry];
+        for row in coded {
             let is_mention = matches!(row.origin, Origin::Mention { .. });
             if (searched.titles || is_mention) && self.allowed.as_ref().is_none_or(|codes| codes.contains(&row.code)) {
-                rows.push((&row.code, Support { similarity, origin: row.origin, count: row.count, exact }));
+                let support = Support { similarity, origin: row.origin, count: row.count, exact };
+                rows.push(Row { code: &row.code, hash: *hash, text: text.as_deref(), support });
             }
         }
     }
 
     /// Groups rows by code and orders the codes by the sum of `similarity ^ power`.
-    fn candidates(&self, rows: Vec<(&IcdCode, Support)>) -> Vec<Candidate> {
+    fn codes(&self, rows: Vec<Row<'_>>) -> Vec<Candidate> {
         let mut places: HashMap<&IcdCode, usize> = HashMap::with_capacity(rows.len());
         let mut candidates: Vec<(&IcdCode, f32, Vec<Support>)> = Vec::new();
-        for (code, support) in rows {
+        for Row { code, support, .. } in rows {
             let place = *places.entry(code).or_insert_with(|| {
                 candidates.push((code, 0.0, Vec::new()));
                 candidates.len() - 1
@@ -134,6 +153,33 @@ impl Retriever {
             Candidate { code: code.clone(), text: title.clone(), title, score, support }
         };
         candidates.into_iter().map(with_title).collect()
+    }
+
+    /// Groups rows by text, nearest first: the paper's candidates. A text with several codes stands for the one most rows give.
+    fn entries(&self, rows: Vec<Row<'_>>) -> Vec<Candidate> {
+        let mut places: HashMap<u64, usize> = HashMap::with_capacity(rows.len());
+        let mut entries: Vec<Vec<Row<'_>>> = Vec::new();
+        for row in rows {
+            let place = *places.entry(row.hash).or_insert_with(|| {
+                entries.push(Vec::new());
+                entries.len() - 1
+            });
+            entries[place].push(row);
+        }
+        let mut candidates: Vec<Candidate> = entries.into_iter().filter_map(|rows| self.entry(&rows)).collect();
+        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        candidates
+    }
+
+    fn entry(&self, rows: &[Row<'_>]) -> Option<Candidate> {
+        let mut counts: BTreeMap<&IcdCode, u32> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(row.code).or_default() += row.support.count);
+        let (&code, _) = counts.iter().max_by_key(|(code, count)| (**count, std::cmp::Reverse(**code)))?;
+        let title = self.catalog.title(code);
+        let text = rows.iter().find_map(|row| row.text).map_or_else(|| title.clone(), Arc::from);
+        let support: Vec<Support> = rows.iter().filter(|row| row.code == code).map(|row| row.support).collect();
+        let score = support.iter().map(|support| support.similarity).fold(f32::NEG_INFINITY, f32::max);
+        Some(Candidate { code: code.clone(), title, text, score, support })
     }
 
     /// Lists every code that a search can propose or the catalogue names.

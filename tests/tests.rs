@@ -1,5 +1,7 @@
 //! The one integration test binary: a module an area.
 
+#[cfg(feature = "llm")]
+mod adapters;
 mod cli;
 mod corpus;
 mod crf;
@@ -7,3 +9,4 @@ mod eval;
 mod index;
 mod layering;
 mod llm;
+mod prompts;

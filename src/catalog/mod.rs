@@ -2,10 +2,12 @@
 
 mod abbreviations;
 mod readers;
+mod tree;
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 pub use abbreviations::Abbreviations;
+pub use tree::Branch;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{

@@ -1,5 +1,7 @@
 //! The command: one file a subcommand.
 
+#[cfg(feature = "llm")]
+mod adapter;
 mod code;
 mod corpus;
 mod doctor;
@@ -46,6 +48,9 @@ enum Command {
     Index(index::Args),
     /// Train the models of the shipped engine from an annotated corpus
     Train(train::Args),
+    /// Describe a LoRA adapter, or merge it into a model
+    #[cfg(feature = "llm")]
+    Adapter(adapter::Args),
     /// Measure each stage of a pipeline on annotated texts
     Stages(stages::Args),
     /// Say what is installed, which engines can run, and what is missing
@@ -71,6 +76,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Index(args) => index::run(args),
         Command::Train(args) => train::run(args),
+        #[cfg(feature = "llm")]
+        Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{CandidateUnit, NerEngine, PipelineConfig, RerankEngine, setting};
+use crate::error::Result;
+
 /// Section `[llm]`: the model that the stages with engine `llm` ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -162,8 +165,8 @@ pub struct SelectConfig {
     pub prompt: String,
     /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
     pub decoding: SelectDecoding,
-    /// Whether 0, none of these, may be answered. Default no, as in the paper.
-    pub none: bool,
+    /// Whether 0, none of these, may be answered. Default: as the prompt says.
+    pub none_allowed: Option<bool>,
     /// Whether an index entry with the mention's words is taken without asking. Default yes, as in the paper.
     pub direct_match: bool,
     /// What an answer that cannot be used leads to. Default `reject`.
@@ -211,7 +214,7 @@ impl Default for SelectConfig {
         Self {
             prompt: "select-ru".into(),
             decoding: SelectDecoding::Choice,
-            none: false,
+            none_allowed: None,
             direct_match: true,
             on_bad_answer: OnBadAnswer::Reject,
             span: ReportedSpan::Mention,
@@ -239,4 +242,55 @@ impl Default for SecondLookConfig {
     fn default() -> Self {
         Self { rounds: 1, below: 0.5, reword: "reword-ru".into(), descend: "descend-ru".into() }
     }
+}
+
+/// Checks the ranges of everything here, and that a model is named if one is asked.
+pub(super) fn check(config: &PipelineConfig) -> Result<()> {
+    let PipelineConfig { llm, second_look, .. } = config;
+    let (extract, select) = (&config.ner.llm, &config.rerank.llm);
+    let range = |key: &str, value: usize, least: usize, most: usize| match (least..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(setting(key, &format!("a whole number from {least} to {most}"), &value.to_string())),
+    };
+    range("llm.context_tokens", llm.context_tokens, 64, 1 << 20)?;
+    range("llm.max_in_flight", llm.max_in_flight.unwrap_or(1), 1, 1024)?;
+    range("llm.timeout_s", llm.timeout_s as usize, 1, 86_400)?;
+    range("llm.retries", llm.retries as usize, 0, 10)?;
+    range("ner.llm.max_edits", extract.max_edits.unwrap_or(0), 0, 8)?;
+    range("ner.llm.max_items", extract.max_items, 1, 1000)?;
+    range("ner.llm.max_tokens", extract.max_tokens, 1, 32_768)?;
+    range("ner.llm.shots", extract.shots, 0, 32)?;
+    range("rerank.llm.max_tokens", select.max_tokens, 1, 4096)?;
+    range("second_look.rounds", second_look.rounds, 1, 16)?;
+    for (key, value, most) in [
+        ("ner.llm.temperature", extract.temperature, 2.0),
+        ("rerank.llm.temperature", select.temperature, 2.0),
+        ("second_look.below", f64::from(second_look.below), 1.0),
+    ] {
+        if !(0.0..=most).contains(&value) {
+            return Err(setting(key, &format!("a number from 0 to {most}"), &value.to_string()));
+        }
+    }
+    if extract.shots > 0 && extract.examples.is_none() {
+        return Err(setting("ner.llm.examples", "an annotated brat folder to draw `ner.llm.shots` from", "none"));
+    }
+    let asks = config.ner.engine == NerEngine::Llm || config.rerank.engine == RerankEngine::Llm;
+    if asks && llm.model.is_none() && llm.servers.is_empty() {
+        return Err(setting(
+            "llm.model",
+            "a model folder, .gguf file or hub id (--model), or a server (--server)",
+            "none",
+        ));
+    }
+    if config.retrieval.unit == CandidateUnit::Entry && config.rerank.engine == RerankEngine::Nearest {
+        return Err(setting("retrieval.unit", "`code` with the `nearest` engine in `rerank`", "entry"));
+    }
+    if second_look.rounds > 1 && config.rerank.engine != RerankEngine::Llm {
+        return Err(setting(
+            "second_look.rounds",
+            "1, or the `llm` engine in `rerank`",
+            &second_look.rounds.to_string(),
+        ));
+    }
+    Ok(())
 }

@@ -28,6 +28,12 @@ pub struct PipelineConfig {
     /// When to give a code.
     #[serde(default)]
     pub decision: DecisionConfig,
+    /// The language model of the stages with engine `llm`.
+    #[serde(default)]
+    pub llm: LlmConfig,
+    /// What is tried when a language model finds no candidate that fits.
+    #[serde(default)]
+    pub second_look: SecondLookConfig,
 }
 
 /// Section `[ner]`.
@@ -40,6 +46,8 @@ pub struct NerConfig {
     pub model: Option<PathBuf>,
     /// Mentions less probable than this are left out, `0..=1`. Default 0.
     pub min_probability: f32,
+    /// Engine `llm`: how it asks.
+    pub llm: ExtractConfig,
 }
 
 /// An engine that finds mentions.
@@ -48,6 +56,8 @@ pub struct NerConfig {
 pub enum NerEngine {
     /// Conditional random field, shipped.
     Crf,
+    /// Language model with a prompt.
+    Llm,
 }
 
 /// Section `[retrieval]`.
@@ -67,6 +77,18 @@ pub struct RetrievalConfig {
     pub abbreviations: Option<PathBuf>,
     /// Nearest texts looked at for a mention, `1..=4096`. Default 96.
     pub neighbours: usize,
+    /// What a candidate is. Default `code`.
+    pub unit: CandidateUnit,
+}
+
+/// What a candidate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateUnit {
+    /// A code, shown by its title, ordered by the vote of its nearest rows.
+    Code,
+    /// An index entry, shown by its words, ordered by nearness: as in the paper. Two may have one code.
+    Entry,
 }
 
 /// An encoder of short texts.
@@ -85,8 +107,10 @@ pub struct RerankConfig {
     pub engine: RerankEngine,
     /// Model file of `noso train nearest`. Default: the shipped one.
     pub model: Option<PathBuf>,
-    /// Distinct codes kept for a mention, `1..=1000`. Default 15, the paper's top-k.
+    /// Candidates kept for a mention, `1..=1000`. Default 15, the paper's top-k.
     pub candidates: usize,
+    /// Engine `llm`: how it asks.
+    pub llm: SelectConfig,
 }
 
 /// An engine that chooses a code.
@@ -95,6 +119,8 @@ pub struct RerankConfig {
 pub enum RerankEngine {
     /// Weighted vote of the nearest rows, shipped.
     Nearest,
+    /// Language model with a prompt.
+    Llm,
 }
 
 /// Section `[decision]`.
@@ -109,7 +135,7 @@ pub struct DecisionConfig {
 
 impl Default for NerConfig {
     fn default() -> Self {
-        Self { engine: NerEngine::Crf, model: None, min_probability: 0.0 }
+        Self { engine: NerEngine::Crf, model: None, min_probability: 0.0, llm: ExtractConfig::default() }
     }
 }
 
@@ -122,13 +148,14 @@ impl Default for RetrievalConfig {
             catalog: None,
             abbreviations: None,
             neighbours: 96,
+            unit: CandidateUnit::Code,
         }
     }
 }
 
 impl Default for RerankConfig {
     fn default() -> Self {
-        Self { engine: RerankEngine::Nearest, model: None, candidates: 15 }
+        Self { engine: RerankEngine::Nearest, model: None, candidates: 15, llm: SelectConfig::default() }
     }
 }
 
@@ -139,7 +166,12 @@ impl Default for DecisionConfig {
 }
 
 /// Built-in pipelines: name and TOML.
-const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../../pipelines/default.toml"))];
+const BUILT_IN: [(&str, &str); 4] = [
+    ("default", include_str!("../../pipelines/default.toml")),
+    ("llm", include_str!("../../pipelines/llm.toml")),
+    ("paper-zero-shot", include_str!("../../pipelines/paper-zero-shot.toml")),
+    ("paper-tuned", include_str!("../../pipelines/paper-tuned.toml")),
+];
 
 /// Returns the names of the built-in pipelines.
 pub fn built_in_pipelines() -> impl Iterator<Item = &'static str> {
@@ -201,19 +233,24 @@ impl PipelineConfig {
         share("ner.min_probability", self.ner.min_probability)?;
         share("decision.min_confidence", self.decision.min_confidence)?;
         count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
-        count("rerank.candidates", self.rerank.candidates, 1000)
+        count("rerank.candidates", self.rerank.candidates, 1000)?;
+        llm::check(self)
     }
 }
 
-/// Sets one key of a pipeline: `SECTION.KEY=VALUE`, where a value that is no TOML is taken as a string.
+/// Sets one key of a pipeline: `SECTION.KEY=VALUE` (the section may have parts, as in `ner.llm.prompt`), where a value that is no TOML is taken as a string.
 fn apply(table: &mut toml::Table, assignment: &str) -> Result<()> {
     let wrong = || setting(assignment, "SECTION.KEY=VALUE", assignment);
     let (key, value) = assignment.split_once('=').ok_or_else(wrong)?;
-    let (section, key) = key.trim().split_once('.').ok_or_else(wrong)?;
+    let (section, key) = key.trim().rsplit_once('.').ok_or_else(wrong)?;
     let value = value.trim();
     let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut one| one.remove("v"));
-    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
-    section.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), parsed.unwrap_or_else(|| value.to_owned().into()));
+    let mut place = table;
+    for part in section.split('.') {
+        let inner = place.entry(part).or_insert_with(|| toml::Table::new().into());
+        place = inner.as_table_mut().ok_or_else(wrong)?;
+    }
+    place.insert(key.to_owned(), parsed.unwrap_or_else(|| value.to_owned().into()));
     Ok(())
 }
 
@@ -236,6 +273,8 @@ mod tests {
             retrieval: RetrievalConfig::default(),
             rerank: RerankConfig::default(),
             decision: DecisionConfig::default(),
+            llm: LlmConfig::default(),
+            second_look: SecondLookConfig::default(),
         };
         assert_eq!(load(&[]).unwrap(), defaults);
     }

@@ -4,9 +4,15 @@
 //! say what a test wrote down (`scripted`).
 
 pub mod answer;
+mod load;
+#[cfg(feature = "llm")]
+pub mod merge;
 #[cfg(feature = "llm")]
 pub mod mistralrs;
+pub mod restart;
 pub mod scripted;
+
+pub use load::load;
 
 use crate::{data::Message, error::Result};
 

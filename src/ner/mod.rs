@@ -2,6 +2,7 @@
 
 pub mod align;
 pub mod crf;
+pub mod llm;
 
 use crate::{
     data::{Document, Mention, Trace},
@@ -20,7 +21,7 @@ pub trait Ner: Send + Sync {
 /// What was found in one document.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recognised {
-    /// Mentions in text order, without overlaps; none in a text without a diagnosis.
+    /// Mentions in text order; they overlap only where the engine says so. None in a text without a diagnosis.
     pub mentions: Vec<Mention>,
     /// What a language model was asked for them.
     pub trace: Trace,

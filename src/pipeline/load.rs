@@ -1,18 +1,25 @@
 //! From settings to running stages: the one place that knows which engine a name stands for.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::Pipeline;
+use super::{Pipeline, second_look::SecondLook};
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankConfig, RerankEngine, RetrievalConfig},
-    data::Origin,
+    config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
+    corpus,
+    data::{AnnotatedDocument, Origin},
     embed::{Embed, ngram::NgramEncoder},
-    error::Result,
+    error::{Error, Result},
     index::{Index, IndexSettings, SourceRow},
-    ner::{Ner, crf::CrfNer},
+    llm::{self, Generate},
+    ner::{Ner, crf::CrfNer, llm::LlmNer},
+    prompt::Prompt,
     rerank::{
         Rerank,
+        llm::LlmRerank,
         nearest::{Nearest, NearestModel},
     },
     retrieval::{RetrievalSettings, Retriever, SearchedIndex},
@@ -29,29 +36,66 @@ impl Pipeline {
     /// # Errors
     /// Those of reading models, index and catalogue, and [`crate::Error::Encoder`] if index and encoder do not belong together.
     pub fn load(config: &PipelineConfig) -> Result<Self> {
+        let models = Models::load(config)?;
         // The recogniser shares nothing with the rest, and start-up is what a user waits for.
         let (ner, linking) = rayon::join(
-            || load_ner(&config.ner),
+            || load_ner(&config.ner, models.extract.as_ref()),
             || {
                 let encoder = load_encoder(&config.retrieval)?;
-                Ok((load_retriever(&config.retrieval, &encoder)?, load_rerank(&config.rerank, &encoder)?))
+                Ok((
+                    load_retriever(&config.retrieval, &encoder)?,
+                    load_rerank(config, &encoder, models.select.as_ref())?,
+                ))
             },
         );
-        let (retriever, rerank) = linking?;
+        let (retriever, (rerank, second_look)) = linking?;
         let decision = config.decision;
+        let asks = models.extract.is_some() || models.select.is_some();
         Ok(Self {
             ner: ner?,
             retriever,
             rerank,
             decision,
             min_probability: config.ner.min_probability,
-            chunk_documents: super::CHUNK_DOCUMENTS,
+            second_look,
+            // A chunk's questions are asked together; the engine itself bounds how many it works on.
+            chunk_documents: if asks { super::ASKED_DOCUMENTS } else { super::CHUNK_DOCUMENTS },
+            asks,
         })
     }
 }
 
-fn load_ner(config: &NerConfig) -> Result<Box<dyn Ner>> {
+/// The language models of the stages that ask one; a model that both ask is loaded once.
+struct Models {
+    extract: Option<Arc<dyn Generate>>,
+    select: Option<Arc<dyn Generate>>,
+}
+
+impl Models {
+    fn load(config: &PipelineConfig) -> Result<Self> {
+        let settings = &config.llm;
+        let (extracts, selects) = (config.ner.engine == NerEngine::Llm, config.rerank.engine == RerankEngine::Llm);
+        let load = |adapter: &Option<PathBuf>| llm::load(settings, adapter.as_deref());
+        let extract = extracts.then(|| load(&settings.adapter_ner)).transpose()?;
+        let select = match &extract {
+            _ if !selects => None,
+            Some(model) if settings.adapter_ner == settings.adapter_rerank => Some(model.clone()),
+            _ => Some(load(&settings.adapter_rerank)?),
+        };
+        Ok(Self { extract, select })
+    }
+}
+
+fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box<dyn Ner>> {
     match config.engine {
+        NerEngine::Llm => {
+            let model = model.cloned().ok_or_else(no_model)?;
+            let settings = config.llm.clone();
+            let examples =
+                settings.examples.as_deref().filter(|_| settings.shots > 0).map(load_examples).transpose()?;
+            let prompt = Prompt::load(&settings.prompt)?;
+            Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
+        }
         NerEngine::Crf => Ok(Box::new(match &config.model {
             Some(path) => CrfNer::load(path)?,
             None => CrfNer::shipped()?,
@@ -59,10 +103,33 @@ fn load_ner(config: &NerConfig) -> Result<Box<dyn Ner>> {
     }
 }
 
-fn load_rerank(config: &RerankConfig, encoder: &Arc<dyn Embed>) -> Result<Box<dyn Rerank>> {
-    match config.engine {
+fn no_model() -> Error {
+    Error::Setting { key: "llm.model".into(), expected: "a model".into(), got: "none".into() }
+}
+
+fn load_examples(folder: &Path) -> Result<Vec<AnnotatedDocument>> {
+    Ok(corpus::brat::load(folder)?.0)
+}
+
+/// Loads the engine that chooses, and with a language model what looks again where it is unsure.
+fn load_rerank(
+    config: &PipelineConfig,
+    encoder: &Arc<dyn Embed>,
+    model: Option<&Arc<dyn Generate>>,
+) -> Result<(Box<dyn Rerank>, Option<SecondLook>)> {
+    let PipelineConfig { rerank, second_look, .. } = config;
+    match rerank.engine {
+        RerankEngine::Llm => {
+            let model = model.cloned().ok_or_else(no_model)?;
+            let prompt = Prompt::load(&rerank.llm.prompt)?;
+            let settings = rerank.llm.clone();
+            let engine = Arc::new(LlmRerank::new(model.clone(), prompt, settings, rerank.candidates));
+            let look = (second_look.rounds > 1)
+                .then(|| SecondLook::new(second_look, engine.clone(), model, rerank.candidates));
+            Ok((Box::new(engine), look.transpose()?))
+        }
         RerankEngine::Nearest => {
-            let model = match &config.model {
+            let model = match &rerank.model {
                 Some(path) => NearestModel::load(path)?,
                 None => NearestModel::shipped()?,
             };
@@ -71,7 +138,7 @@ fn load_rerank(config: &RerankConfig, encoder: &Arc<dyn Embed>) -> Result<Box<dy
             if encoder.fingerprint() != model.encoder {
                 encoders.push(Arc::new(NgramEncoder::shipped()?));
             }
-            Ok(Box::new(Nearest::new(model, &encoders, config.candidates)))
+            Ok((Box::new(Nearest::new(model, &encoders, rerank.candidates)), None))
         }
     }
 }
@@ -94,7 +161,7 @@ fn load_indexes(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Re
         Some(folder) => Index::load(folder)?,
         None => Index::shipped()?,
     });
-    let settings = RetrievalSettings { neighbours: config.neighbours, vote_power: VOTE_POWER };
+    let settings = RetrievalSettings { neighbours: config.neighbours, vote_power: VOTE_POWER, unit: config.unit };
     let Some(path) = &config.catalog else {
         let indexes = vec![SearchedIndex { index, titles: true }];
         return Retriever::new(encoder.clone(), indexes, Arc::new(Catalog::shipped()?), false, settings);

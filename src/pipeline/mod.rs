@@ -2,11 +2,13 @@
 
 mod decide;
 mod load;
+mod second_look;
 
 pub use load::{ENCODER_FILE, catalog_rows, load_encoder, load_retriever};
 
 use rayon::prelude::*;
 
+use self::second_look::SecondLook;
 use crate::{
     config::DecisionConfig,
     data::{CodeSet, Coded, Coding, Document, Mention, Trace},
@@ -18,6 +20,9 @@ use crate::{
 
 /// Documents that one thread of the shipped engine takes at a time: enough to batch a search, few enough to spread a small corpus.
 const CHUNK_DOCUMENTS: usize = 16;
+
+/// Documents whose questions to a language model are asked together.
+const ASKED_DOCUMENTS: usize = 8;
 
 /// Mentions that one search looks up together.
 const CHUNK_MENTIONS: usize = 256;
@@ -31,6 +36,10 @@ pub struct Pipeline {
     min_probability: f32,
     /// Documents that one thread takes at a time.
     chunk_documents: usize,
+    /// What is tried where a language model is unsure.
+    second_look: Option<SecondLook>,
+    /// Whether a language model is asked, so that a document takes seconds.
+    asks: bool,
 }
 
 impl Pipeline {
@@ -81,7 +90,12 @@ impl Pipeline {
                 trace
             }));
         }
-        let mut chosen = self.rerank.rerank(linkings).into_iter();
+        let asked: Vec<&Document> = linkings.iter().map(|linking| linking.document).collect();
+        let mut chosen = self.rerank.rerank(linkings);
+        if let Some(look) = &self.second_look {
+            look.again(&self.retriever, &asked, &mut chosen);
+        }
+        let mut chosen = chosen.into_iter();
         let finish = |mut trace: Trace, outcome: Result<Coded>| {
             let mut coded = outcome?;
             trace.extend(std::mem::take(&mut coded.trace));
@@ -100,6 +114,12 @@ impl Pipeline {
         let mut prints = vec![("ner", self.ner.fingerprint()), ("rerank", self.rerank.fingerprint())];
         prints.extend(self.retriever.fingerprints());
         prints
+    }
+
+    /// Tells how many documents to hand over at a time: enough to keep every thread busy, few enough that results come in a steady
+    /// flow.
+    pub fn batch_documents(&self) -> usize {
+        if self.asks { ASKED_DOCUMENTS } else { 1024 }
     }
 
     /// Returns the stage that finds candidates.

@@ -1,5 +1,6 @@
 //! Re-ranking: a mention with its candidates comes in, the chosen code with its confidence leaves.
 
+pub mod llm;
 pub mod nearest;
 
 use crate::{
@@ -16,6 +17,16 @@ pub trait Rerank: Send + Sync {
 
     /// Returns a name that changes whenever the answers could: engine and hash of the model.
     fn fingerprint(&self) -> String;
+}
+
+impl<T: Rerank> Rerank for std::sync::Arc<T> {
+    fn rerank(&self, linkings: Vec<Linking<'_>>) -> Vec<Result<Coded>> {
+        (**self).rerank(linkings)
+    }
+
+    fn fingerprint(&self) -> String {
+        (**self).fingerprint()
+    }
 }
 
 /// The mentions of one document with what retrieval found for them.

@@ -12,7 +12,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// - [`crate::Error::ModelLoad`] if there is neither such a path nor such a model.
-pub(super) fn resolve(name: &str) -> Result<PathBuf> {
+pub(in crate::llm) fn resolve(name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.exists() {
         return Ok(path.to_owned());

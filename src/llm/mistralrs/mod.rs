@@ -30,6 +30,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
+pub(super) use self::hub::resolve;
 use self::{
     choice::{LabelTrie, Scorer},
     record::{Heartbeat, Record},
@@ -77,7 +78,7 @@ impl MistralRs {
         let named = config.model.clone().unwrap_or_default();
         let model = match weights {
             Some(folder) => folder.to_owned(),
-            None => hub::resolve(&named)?,
+            None => resolve(&named)?,
         };
         let is_file = model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
         let staged = if is_file { None } else { Some(Staged::new(&model)?) };

@@ -1,0 +1,251 @@
+//! Prompts: TOML files come in, checked templates leave; with the values of a question, the messages of a chat.
+//!
+//! A prompt is data: who writes a new one needs no Rust. Its templates are minijinja and strict: a variable that the task does
+//! not have is refused when the prompt is loaded. Texts of patients are values, never template source, so that nothing in
+//! them is ever evaluated.
+
+mod built_in;
+mod shots;
+mod template;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use built_in::built_in_prompts;
+pub use shots::{draw_extract_shots, python_list};
+
+use crate::{
+    data::{Message, Role},
+    error::{Error, Result},
+};
+
+/// What a prompt asks for; says which variables its templates have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// The diagnoses in `text`, as a list of quotations.
+    Extract,
+    /// The number of the one of `candidates` (each with `number`, `text`, `title`, `code`) that fits `mention`, which stands in
+    /// `document`; 0 for none of them if `none_allowed`.
+    Select,
+    /// Other wordings of `mention`, which stands in `document`, as a list; `titles` were offered for it and refused.
+    Reword,
+    /// The number of the one of `branches` of the classification (each with `number`, `title`, `code`) that holds `mention`,
+    /// which stands in `document`; 0 for none of them if `none_allowed`.
+    Descend,
+}
+
+/// The language a prompt speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// Russian.
+    Ru,
+    /// English.
+    En,
+}
+
+/// A question with the answer that it should get, shown to the model before the question that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shot {
+    /// The answer, as the model should give it.
+    pub answer: String,
+    /// Values of the task's variables.
+    pub variables: Map<String, Value>,
+}
+
+/// A checked prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    content: Content,
+    /// Name of a built-in prompt, or path, for messages.
+    origin: String,
+    /// Hash of the file.
+    hash: u64,
+}
+
+/// What a prompt file holds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    /// Name, as in the file's name.
+    name: String,
+    /// Counts the changes of its wording, from 1.
+    version: u32,
+    language: Language,
+    task: Task,
+    /// Template of the system message; none is sent if it is empty.
+    #[serde(default)]
+    system: String,
+    /// Template of the user's message.
+    user: String,
+    /// Whether 0, for "none of these", may be answered. Only for tasks that choose. Default no.
+    none_allowed: Option<bool>,
+    /// Examples shown before every question.
+    #[serde(default)]
+    examples: Vec<Shot>,
+}
+
+impl Task {
+    /// Returns the variables of its templates.
+    pub fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Extract => &["text"],
+            Self::Select => &["mention", "document", "candidates", "none_allowed"],
+            Self::Reword => &["mention", "document", "titles"],
+            Self::Descend => &["mention", "document", "branches", "none_allowed"],
+        }
+    }
+
+    fn chooses(self) -> bool {
+        matches!(self, Self::Select | Self::Descend)
+    }
+
+    /// Returns values for every variable, to try templates out with.
+    fn sample(self) -> Map<String, Value> {
+        let mut sample = Map::new();
+        for &variable in self.variables() {
+            let value = match variable {
+                "candidates" => json!([{"number": 1, "text": "а", "title": "б", "code": "A00"}]),
+                "branches" => json!([{"number": 1, "title": "б", "code": "A00"}]),
+                "titles" => json!(["а"]),
+                "none_allowed" => json!(true),
+                _ => json!("а"),
+            };
+            sample.insert(variable.to_owned(), value);
+        }
+        sample
+    }
+}
+
+impl Prompt {
+    /// Reads a built-in prompt by name or a prompt file by path, and tries its templates and examples out.
+    ///
+    /// # Errors
+    /// - [`Error::Prompt`] if there is neither such a prompt nor such a file, or if the file breaks the form: unknown key,
+    ///   wrong type, template with a wrong syntax or with a variable that the task does not have.
+    /// - [`Error::Read`] if the file cannot be read.
+    pub fn load(name_or_path: &str) -> Result<Self> {
+        if let Some(source) = built_in::source(name_or_path) {
+            return Self::parse(name_or_path, source);
+        }
+        let path = Path::new(name_or_path);
+        if !path.exists() {
+            let names = built_in_prompts().collect::<Vec<_>>().join(", ");
+            return Err(wrong(name_or_path, format!("expected a file, or a built-in one of: {names}")));
+        }
+        let source = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+        Self::parse(name_or_path, &source)
+    }
+
+    /// Reads the text of a prompt file; `origin` is what messages call it.
+    ///
+    /// # Errors
+    /// - [`Error::Prompt`] as for [`Prompt::load`].
+    pub fn parse(origin: &str, source: &str) -> Result<Self> {
+        let mut content: Content = toml::from_str(source).map_err(|e| {
+            let line = e.span().map_or(1, |span| source[..span.start.min(source.len())].matches('\n').count() + 1);
+            wrong(origin, format!("line {line}: {}", e.message()))
+        })?;
+        if content.none_allowed.is_some() && !content.task.chooses() {
+            return Err(wrong(
+                origin,
+                "key `none_allowed`: expected it only where a number is chosen (select, descend)".to_owned(),
+            ));
+        }
+        // Line breaks that TOML's quotation marks bring are not part of the template.
+        for template in [&mut content.system, &mut content.user] {
+            *template = template.trim().to_owned();
+        }
+        let prompt = Self { content, origin: origin.to_owned(), hash: xxh3_64(source.as_bytes()) };
+        for (key, template) in prompt.templates() {
+            template::check(origin, key, template, prompt.task().variables())?;
+        }
+        prompt.render(&prompt.task().sample(), &[])?;
+        Ok(prompt)
+    }
+
+    /// Writes the chat that asks for an answer: the system message, a pair of messages for each of `shots`, then the question
+    /// with `variables`. Without `shots`, the prompt's own examples are shown.
+    ///
+    /// `variables` has a field for each of [`Task::variables`] that the prompt uses; `none_allowed` may be left out and
+    /// is then [`Prompt::none_allowed`]. Examples take it from the question.
+    ///
+    /// # Errors
+    /// - [`Error::Prompt`] if a variable is missing; names it, the template and the line, and never a value.
+    pub fn render(&self, variables: &impl Serialize, shots: &[Shot]) -> Result<Vec<Message>> {
+        let Ok(Value::Object(mut variables)) = serde_json::to_value(variables) else {
+            return Err(wrong(&self.origin, "expected variables with names to render it with".to_owned()));
+        };
+        if self.task().chooses() {
+            variables.entry("none_allowed").or_insert_with(|| self.none_allowed().into());
+        }
+        let shots = if shots.is_empty() { &self.content.examples } else { shots };
+        let mut messages = Vec::with_capacity(2 + 2 * shots.len());
+        let mut say = |role, content| messages.push(Message { role, content });
+        if !self.content.system.is_empty() {
+            say(Role::System, self.fill("system", &self.content.system, &variables)?);
+        }
+        for shot in shots {
+            let mut values = shot.variables.clone();
+            if let Some(none) = variables.get("none_allowed") {
+                values.insert("none_allowed".to_owned(), none.clone());
+            }
+            say(Role::User, self.fill("user", &self.content.user, &values)?);
+            say(Role::Assistant, shot.answer.clone());
+        }
+        say(Role::User, self.fill("user", &self.content.user, &variables)?);
+        Ok(messages)
+    }
+
+    /// Returns a name that changes with the file: `ner-ru v1 89abcdef01234567`.
+    pub fn fingerprint(&self) -> String {
+        format!("{} v{} {:016x}", self.content.name, self.content.version, self.hash)
+    }
+
+    /// Returns the name that the file gives.
+    pub fn name(&self) -> &str {
+        &self.content.name
+    }
+
+    /// Returns the version of its wording.
+    pub fn version(&self) -> u32 {
+        self.content.version
+    }
+
+    /// Returns the language it speaks.
+    pub fn language(&self) -> Language {
+        self.content.language
+    }
+
+    /// Returns what it asks for.
+    pub fn task(&self) -> Task {
+        self.content.task
+    }
+
+    /// Tells whether 0, for "none of these", is offered unless the question says otherwise.
+    pub fn none_allowed(&self) -> bool {
+        self.content.none_allowed.unwrap_or(false)
+    }
+
+    /// Returns its own examples.
+    pub fn examples(&self) -> &[Shot] {
+        &self.content.examples
+    }
+
+    fn templates(&self) -> [(&'static str, &str); 2] {
+        [("system", &self.content.system), ("user", &self.content.user)]
+    }
+
+    fn fill(&self, key: &str, template: &str, variables: &Map<String, Value>) -> Result<String> {
+        template::fill(&self.origin, key, template, variables)
+    }
+}
+
+fn wrong(origin: &str, reason: String) -> Error {
+    Error::Prompt { name: origin.to_owned(), reason }
+}

@@ -1,0 +1,62 @@
+//! Strict templates: source and values come in, text leaves.
+
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use serde_json::{Map, Value};
+
+use super::wrong;
+use crate::error::{Error, Result};
+
+/// Checks the syntax of a template and that it uses none but the `known` variables.
+pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str]) -> Result<()> {
+    let environment = environment();
+    let template = environment.template_from_named_str(key, source).map_err(|e| {
+        let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        wrong(origin, format!("{}: {}{detail}", place(key, &e), e.kind()))
+    })?;
+    let globals: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+    let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    unknown.retain(|name| !known.contains(&name.as_str()) && !globals.contains(&name.as_str()));
+    unknown.sort_unstable();
+    let Some(name) = unknown.first() else { return Ok(()) };
+    let line = source.lines().position(|line| mentions(line, name)).map_or(1, |line| line + 1);
+    Err(wrong(origin, format!("`{key}`, line {line}: expected a variable of: {}; got `{name}`", known.join(", "))))
+}
+
+/// Fills a template. Errors name the undefined expression and its line, never a value.
+pub(super) fn fill(origin: &str, key: &str, source: &str, values: &Map<String, Value>) -> Result<String> {
+    let environment = environment();
+    let filled = environment.template_from_named_str(key, source).and_then(|template| template.render(values));
+    filled.map_err(|e| told(origin, key, source, &e))
+}
+
+fn told(origin: &str, key: &str, source: &str, error: &minijinja::Error) -> Error {
+    let place = place(key, error);
+    let expression = error.range().and_then(|range| source.get(range)).unwrap_or_default().trim();
+    let reason = match error.kind() {
+        ErrorKind::UndefinedError => format!("{place}: `{expression}` is undefined"),
+        // The detail of other errors may hold values, that is, words of a patient.
+        kind => format!("{place}: {kind} in `{expression}`"),
+    };
+    wrong(origin, reason)
+}
+
+fn place(key: &str, error: &minijinja::Error) -> String {
+    format!("`{key}`, line {}", error.line().unwrap_or(1))
+}
+
+/// Tells whether `name` stands in `line` as a word.
+fn mentions(line: &str, name: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // A prompt is no HTML: the words of a text stay as they are.
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // For the place of an error. Errors are told without the values that they then carry.
+    environment.set_debug(true);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment
+}
