@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use noso::{
     config::{Device, Dtype, LlmConfig},
     data::{Message, Role},
-    llm::{Constraint, Finish, Generate, Request, mistralrs::MistralRs},
+    llm::{Constraint, Finish, Generate, Request, merge::merged, mistralrs::MistralRs},
 };
 
 use super::tiny::{Expected, Form, Weights, expected, write_adapter, write_model};
@@ -16,10 +16,15 @@ const FAMILIES: [&str; 5] = ["llama", "mistral", "phi3", "qwen2", "qwen3"];
 const PHI3_CHANGE_TOKENS: usize = 64;
 
 fn load(model: &Path, weights: Option<&Path>) -> MistralRs {
+    load_for(1, model, weights)
+}
+
+fn load_for(max_in_flight: usize, model: &Path, weights: Option<&Path>) -> MistralRs {
     let config = LlmConfig {
         model: Some(model.display().to_string()),
         device: Device::Cpu,
         dtype: Dtype::F32,
+        max_in_flight: Some(max_in_flight),
         ..LlmConfig::default()
     };
     MistralRs::load(&config, weights).unwrap()
@@ -57,6 +62,12 @@ impl Model {
     fn bare(&self) -> PathBuf {
         self.folder.path().join("model")
     }
+
+    fn with(&self, adapter: &str) -> PathBuf {
+        let path = self.folder.path().join(adapter);
+        write_adapter(self.family, adapter, &path);
+        merged(&self.bare(), &path, &self.folder.path().join("merged")).unwrap()
+    }
 }
 
 #[test]
@@ -73,6 +84,33 @@ fn every_architecture_answers_as_transformers_whichever_release_wrote_it() {
 }
 
 #[test]
+fn merged_adapters_answer_as_peft() {
+    let expected = expected();
+    for family in FAMILIES {
+        let model = Model::new(family);
+        for (adapter, weights) in &expected.families[family].adapters {
+            assert_answers(&load(&model.bare(), Some(&model.with(adapter))), family, &expected, weights);
+        }
+    }
+}
+
+#[test]
+fn two_adapters_in_one_run_answer_as_each_alone() {
+    let (expected, model) = (expected(), Model::new("llama"));
+    let adapters = &expected.families["llama"].adapters;
+    let (ner, rerank) = (model.with("ner"), model.with("rerank"));
+    let ner = load(&model.bare(), Some(&ner));
+    let rerank = load(&model.bare(), Some(&rerank));
+    for name in expected.prompts.keys() {
+        for (engine, adapter) in [(&ner, "ner"), (&rerank, "rerank"), (&ner, "ner")] {
+            let answer = engine.continue_tokens(&expected.prompts[name], 32).unwrap();
+            assert_eq!(answer, adapters[adapter].cases[name].answer, "{adapter}, {name} prompt");
+        }
+    }
+    assert_ne!(ner.fingerprint(), rerank.fingerprint());
+}
+
+#[test]
 fn chats_are_put_to_the_model_as_transformers_puts_them() {
     let expected = expected();
     for family in FAMILIES {
@@ -84,6 +122,19 @@ fn chats_are_put_to_the_model_as_transformers_puts_them() {
         assert_eq!((answer.prompt_tokens, answer.answer_tokens), (chat.prompt.len(), chat.answer.len()), "{family}");
         assert_eq!(answer.finish, Finish::Length, "{family}");
     }
+}
+
+/// mistral.rs 0.8.1 mixes up chats of equal length that it continues together on the CPU.
+#[test]
+fn requests_side_by_side_are_answered_as_one_after_another() {
+    let model = Model::new("llama");
+    let chat = |content: &str| [Message { role: Role::User, content: content.into() }];
+    let requests: Vec<_> = (1..=8).map(|stage| request(&chat(&format!("ХПН {stage} ст.")), 12)).collect();
+    let answers = |in_flight| {
+        let answers = load_for(in_flight, &model.bare(), None).generate(&requests);
+        answers.into_iter().map(|answer| answer.unwrap().text).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(4), answers(1));
 }
 
 #[test]
