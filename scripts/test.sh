@@ -13,4 +13,4 @@ cargo clippy --all-targets --locked -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet
 step "tests"
-cargo test --locked
+scripts/with_server.sh cargo test --locked

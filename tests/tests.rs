@@ -10,3 +10,5 @@ mod index;
 mod layering;
 mod llm;
 mod prompts;
+#[cfg(feature = "llm")]
+mod remote;

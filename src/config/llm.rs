@@ -69,23 +69,38 @@ pub enum Dtype {
 }
 
 /// How a server takes a constraint on the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Structured {
-    /// As the server says it is, where it says so; else `none`.
+    /// As the server says it is, where it says so; else [`Structured::None`].
     Auto,
-    /// vLLM.
+    /// vLLM: `structured_outputs`, and `guided_choice` or `guided_grammar` for versions before 0.12.
     Vllm,
-    /// llama.cpp's server.
+    /// llama.cpp: `grammar`, GBNF.
     LlamaCpp,
-    /// mistralrs-server.
+    /// mistralrs-server: `grammar`, Lark. It gives no log-probabilities that could be used.
     Mistralrs,
-    /// SGLang.
+    /// SGLang: `ebnf`.
     Sglang,
-    /// OpenAI's `response_format`.
+    /// OpenAI's `response_format`, which Ollama has too: choices only; lists of words of a document stay free.
     Openai,
     /// Not at all: answers are free and checked afterwards.
     None,
+}
+
+impl Structured {
+    /// Returns the name used in settings.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Vllm => "vllm",
+            Self::LlamaCpp => "llama-cpp",
+            Self::Mistralrs => "mistralrs",
+            Self::Sglang => "sglang",
+            Self::Openai => "openai",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Default for LlmConfig {

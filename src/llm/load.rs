@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::Generate;
 #[cfg(feature = "llm")]
-use super::{merge, mistralrs::MistralRs, restart::Restarting};
+use super::{merge, mistralrs::MistralRs, openai::Server, restart::Restarting};
 #[cfg(not(feature = "llm"))]
 use crate::error::Error;
 use crate::{config::LlmConfig, error::Result};
@@ -17,7 +17,7 @@ use crate::{config::LlmConfig, error::Result};
 pub fn load(config: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Generate>> {
     if !config.servers.is_empty() {
         return match adapter {
-            None => todo!(),
+            None => Ok(Arc::new(Server::connect(&config.into())?)),
             Some(_) => Err(crate::Error::Setting {
                 key: "llm.adapter".into(),
                 expected: "no adapter beside servers: start the server with it".into(),

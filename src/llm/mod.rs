@@ -9,6 +9,8 @@ mod load;
 pub mod merge;
 #[cfg(feature = "llm")]
 pub mod mistralrs;
+#[cfg(feature = "llm")]
+pub mod openai;
 pub mod restart;
 pub mod scripted;
 

@@ -1,7 +1,7 @@
 //! Answers of a language model come in, what they say leaves: a list of quotations, or a choice.
 //!
 //! A bad answer is data, not an error: what can be read is read, and every repair and every loss is a
-//! [`FaultyAnswer`](crate::data::FaultyAnswer). No answer, however odd, makes these functions fail.
+//! [`FaultyAnswer`]. No answer, however odd, makes these functions fail.
 //!
 //! What a reasoning model thinks before it answers (up to `</think>`) does not count and is no fault.
 
