@@ -8,6 +8,7 @@ mod crf;
 mod eval;
 mod index;
 mod layering;
+mod llm;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;
