@@ -49,17 +49,21 @@ impl Generate for Restarting {
     fn generate(&self, requests: &[Request]) -> Vec<Result<Answer>> {
         let mut engine = self.engine().clone();
         let mut answers = engine.generate(requests);
+        let mut is_dead = true;
         for (request, answer) in requests.iter().zip(&mut answers).filter(|(_, answer)| is_lost(answer)) {
-            match self.replace(&engine) {
-                Ok(fresh) => engine = fresh,
-                Err(error) => {
-                    *answer = Err(error);
-                    continue;
+            if is_dead {
+                match self.replace(&engine) {
+                    Ok(fresh) => engine = fresh,
+                    Err(error) => {
+                        *answer = Err(error);
+                        continue;
+                    }
                 }
             }
             if let Some(again) = engine.generate(std::slice::from_ref(request)).pop() {
                 *answer = again;
             }
+            is_dead = is_lost(answer);
         }
         answers
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{Pipeline, second_look::SecondLook};
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
+    config::{Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
     corpus,
     data::{AnnotatedDocument, Origin},
     embed::{Embed, ngram::NgramEncoder},
@@ -27,6 +27,8 @@ use crate::{
 
 /// Name of the encoder file in an index folder.
 pub const ENCODER_FILE: &str = "encoder.bin";
+/// Requests that a server works on at a time unless the settings say otherwise.
+const SERVER_IN_FLIGHT: usize = 8;
 /// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
 const VOTE_POWER: f32 = 8.0;
 
@@ -36,7 +38,14 @@ impl Pipeline {
     /// # Errors
     /// Those of reading models, index and catalogue, and [`crate::Error::Encoder`] if index and encoder do not belong together.
     pub fn load(config: &PipelineConfig) -> Result<Self> {
-        let models = Models::load(config)?;
+        Self::with_models(config, &Models::load(config)?)
+    }
+
+    /// Loads everything but the language models, which are given.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`]; [`Error::Setting`] if a stage asks a model that is not given.
+    pub fn with_models(config: &PipelineConfig, models: &Models) -> Result<Self> {
         // The recogniser shares nothing with the rest, and start-up is what a user waits for.
         let (ner, linking) = rayon::join(
             || load_ner(&config.ner, models.extract.as_ref()),
@@ -58,21 +67,27 @@ impl Pipeline {
             decision,
             min_probability: config.ner.min_probability,
             second_look,
-            // A chunk's questions are asked together; the engine itself bounds how many it works on.
-            chunk_documents: if asks { super::ASKED_DOCUMENTS } else { super::CHUNK_DOCUMENTS },
+            chunk_documents: if asks { asked_documents(&config.llm) } else { super::CHUNK_DOCUMENTS },
             asks,
         })
     }
 }
 
 /// The language models of the stages that ask one; a model that both ask is loaded once.
-struct Models {
-    extract: Option<Arc<dyn Generate>>,
-    select: Option<Arc<dyn Generate>>,
+#[derive(Clone, Default)]
+pub struct Models {
+    /// Asked for the diagnoses of a document.
+    pub extract: Option<Arc<dyn Generate>>,
+    /// Asked for the candidate that fits, for other wordings, and for branches of the classification.
+    pub select: Option<Arc<dyn Generate>>,
 }
 
 impl Models {
-    fn load(config: &PipelineConfig) -> Result<Self> {
+    /// Loads what `config` names and its stages ask.
+    ///
+    /// # Errors
+    /// Those of [`llm::load`].
+    pub fn load(config: &PipelineConfig) -> Result<Self> {
         let settings = &config.llm;
         let (extracts, selects) = (config.ner.engine == NerEngine::Llm, config.rerank.engine == RerankEngine::Llm);
         let load = |adapter: &Option<PathBuf>| llm::load(settings, adapter.as_deref());
@@ -83,6 +98,15 @@ impl Models {
             _ => Some(load(&settings.adapter_rerank)?),
         };
         Ok(Self { extract, select })
+    }
+}
+
+/// Documents whose questions are asked together: enough that the engines never wait, few enough that results come in a steady
+/// flow and an interrupted run loses little.
+fn asked_documents(config: &LlmConfig) -> usize {
+    match config.servers.len() {
+        0 => 2 * config.max_in_flight.unwrap_or(1),
+        servers => 2 * servers * config.max_in_flight.unwrap_or(SERVER_IN_FLIGHT),
     }
 }
 
