@@ -132,7 +132,8 @@ mod tests {
         let single = |entry: &&CatalogEntry| matches!(Level::of(&entry.code), Level::Category | Level::Subdivision);
         let mut wanted: Vec<String> =
             catalog.entries().iter().filter(single).map(|entry| entry.code.to_string()).collect();
-        (found.sort(), wanted.sort());
+        found.sort();
+        wanted.sort();
         assert_eq!(found, wanted);
         assert_eq!(tree.len(), 22);
         let heart = tree.iter().find(|branch| &*branch.title == "Болезни системы кровообращения").unwrap();

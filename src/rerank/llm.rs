@@ -104,7 +104,7 @@ impl LlmRerank {
         let parsed = parse_choice(&asked.answer.text, question.candidates.len(), self.none_allowed());
         // Where 0 may be answered, its probability stands before those of the candidates.
         let none = usize::from(self.none_allowed());
-        let labels = asked.answer.choice.as_deref();
+        let labels = asked.answer.choice.as_deref().filter(|labels| labels.len() == none + question.candidates.len());
         let shares = labels.and_then(|labels| labels.get(none..)).map(<[f32]>::to_vec);
         let (chosen, label, outcome) = match parsed.chosen {
             Some(Chosen::Candidate(place)) => {
