@@ -8,6 +8,7 @@ mod crf;
 mod eval;
 mod index;
 mod layering;
+mod llm;
 mod llm_pipeline;
 mod prompts;
 #[cfg(feature = "llm")]

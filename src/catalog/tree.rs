@@ -146,7 +146,14 @@ mod tests {
     #[test]
     fn a_small_catalogue_gives_a_small_tree() {
         let mut file = tempfile::Builder::new().suffix(".tsv").tempfile().unwrap();
-        let lines = ["H66.9\tОтит", "K29.5\tГастрит", "K25.3\tЯзва острая", "K25.7\tЯзва давняя", "K90.4\tЗапоры"];
+        let lines = [
+            "code\ttitle",
+            "H66.9\tОтит",
+            "K29.5\tГастрит",
+            "K25.3\tЯзва острая",
+            "K25.7\tЯзва давняя",
+            "K90.4\tЗапоры",
+        ];
         std::io::Write::write_all(&mut file, lines.join("\n").as_bytes()).unwrap();
         let tree = Catalog::load(file.path()).unwrap().tree();
         let told = |branch: &Branch| format!("{} {}", branch.code, branch.title);

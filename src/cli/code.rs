@@ -1,10 +1,13 @@
 //! `noso code`: texts in, codes out.
 
 use std::{
-    io::{IsTerminal, stdin},
+    io::{IsTerminal, stderr, stdin},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -13,18 +16,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     DONE, FINISHED_WITH_FAILURES,
+    llm::LlmArgs,
     manifest::{Manifest, Summary},
 };
 use crate::{
     config::PipelineConfig,
     corpus::{self, Documents, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions, Writer},
-    data::{Coding, Document},
+    data::{Coded, Document},
     error::{Error, Result},
     pipeline::Pipeline,
 };
 
-/// Documents coded together: enough to keep every thread busy between two writes.
-const BATCH_DOCUMENTS: usize = 1024;
+/// Exit code of a run that Ctrl-C stopped at once, as shells have it.
+const KILLED: i32 = 130;
 /// Bytes of text after which a batch is closed, so that huge documents do not pile up.
 const BATCH_BYTES: usize = 16 << 20;
 /// Failures told one by one; the rest is counted.
@@ -37,6 +41,7 @@ Examples
 
   noso code 'ИБС. Стенокардия напряжения. СД 2 типа'
   noso code --input notes/ --output coded.jsonl --output-format jsonl --min-confidence 0.5 --back-off
+  noso code --input notes/ --output coded/ --output-format brat --pipeline llm --model Qwen2.5-7B-Instruct
   noso code --input notes.csv --text-column diagnosis --output coded/ --output-format brat --resume")]
 pub struct Args {
     /// Texts to code, each a document
@@ -59,7 +64,7 @@ pub struct Args {
     /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     output_format: OutputFormat,
-    /// Built-in pipeline (`default`) or pipeline file
+    /// Built-in pipeline (`default`, `llm`, `paper-zero-shot`, `paper-tuned`) or pipeline file
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     pipeline: String,
     /// Change a key of the pipeline, such as `retrieval.neighbours=32` (may be given several times)
@@ -92,6 +97,8 @@ pub struct Args {
     /// Threads, 1 to 256 [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    #[command(flatten)]
+    llm: LlmArgs,
 }
 
 /// Codes everything the arguments name.
@@ -117,19 +124,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let pipeline = Arc::new(Pipeline::load(&config)?);
     let mut writer = args.writer(&pipeline)?;
-    let summary = Run::new(args.limit).code(&mut documents, &pipeline, writer.as_mut())?;
-    writer.finish()?;
+    let progress = progress(args.expected_documents(&pipeline, &options));
+    let summary = Run::new(args.limit, progress)?.code(&mut documents, &pipeline, writer.as_mut())?;
+    if !summary.interrupted {
+        writer.finish()?;
+    }
     summary.print(documents.report());
+    if summary.interrupted {
+        eprintln!("stopped before the end; run the same command with --resume to go on");
+    }
     if let Some(output) = &args.output {
         Manifest::new("code", &config, &pipeline, &summary, documents.report()).write(output)?;
     }
-    let failed = summary.failed > 0;
+    let failed = summary.failed > 0 || summary.interrupted;
     Ok(if failed { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
 }
 
 impl Args {
     fn config(&self) -> Result<PipelineConfig> {
-        let mut set = self.set.clone();
+        let mut set = self.llm.settings();
+        set.extend(self.set.iter().cloned());
         let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
         set.extend(self.catalog.as_deref().map(|path| format!("retrieval.catalog={}", quoted(path))));
         set.extend(self.index.as_deref().map(|path| format!("retrieval.index={}", quoted(path))));
@@ -137,6 +151,19 @@ impl Args {
         set.extend(self.min_confidence.map(|limit| format!("decision.min_confidence={limit:?}")));
         set.extend(self.back_off.then(|| "decision.back_off=true".to_owned()));
         PipelineConfig::load(&self.pipeline, &set)
+    }
+
+    /// Counts the documents where a person waits long enough to want to know how long; `None` if they cannot be counted.
+    fn expected_documents(&self, pipeline: &Pipeline, options: &ReadOptions) -> Option<u64> {
+        if !pipeline.asks() || !stderr().is_terminal() {
+            return None;
+        }
+        let source = match self.source().ok()? {
+            Source::Stdin => return None,
+            source => source,
+        };
+        let count = Documents::open(source, options).ok()?.count() as u64;
+        Some(self.limit.map_or(count, |limit| count.min(limit as u64)))
     }
 
     fn source(&self) -> anyhow::Result<Source> {
@@ -174,26 +201,40 @@ struct Run {
     summary: Summary,
     started: Instant,
     progress: ProgressBar,
+    /// Set by Ctrl-C.
+    stop: Arc<AtomicBool>,
 }
 
 impl Run {
-    fn new(limit: Option<usize>) -> Self {
-        let style = ProgressStyle::with_template("{spinner} {human_pos} documents, {per_sec}, {elapsed}");
-        let progress =
-            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        Self { left: limit.unwrap_or(usize::MAX), summary: Summary::default(), started: Instant::now(), progress }
+    fn new(limit: Option<usize>, progress: ProgressBar) -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        // The second time the person means it.
+        let on_signal = move || {
+            if asked.swap(true, Ordering::Relaxed) {
+                std::process::exit(KILLED);
+            }
+            eprintln!("stopping after the documents in work; once more to stop at once");
+        };
+        ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
+        let left = limit.unwrap_or(usize::MAX);
+        Ok(Self { left, summary: Summary::default(), started: Instant::now(), progress, stop })
     }
 
     fn code(mut self, documents: &mut Documents, pipeline: &Pipeline, writer: &mut dyn Writer) -> Result<Summary> {
         loop {
-            let batch = self.batch(documents, writer);
+            let batch = self.batch(documents, pipeline.batch_documents(), writer);
             if batch.is_empty() {
+                break;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                self.summary.interrupted = true;
                 break;
             }
             for (document, outcome) in batch.iter().zip(pipeline.code(&batch)) {
                 match outcome {
                     Ok(coded) => match writer.write(document, &coded) {
-                        Ok(()) => self.summary.add(&coded.codings),
+                        Ok(()) => self.summary.add(&coded),
                         Err(error) if concerns_one_document(&error) => self.failed(&error.to_string()),
                         Err(error) => return Err(error),
                     },
@@ -208,9 +249,9 @@ impl Run {
     }
 
     /// Reads the next documents that are not written yet; empty at the end.
-    fn batch(&mut self, documents: &mut Documents, writer: &dyn Writer) -> Vec<Document> {
+    fn batch(&mut self, documents: &mut Documents, most: usize, writer: &dyn Writer) -> Vec<Document> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < BATCH_DOCUMENTS && bytes < BATCH_BYTES && self.left > 0 {
+        while batch.len() < most && bytes < BATCH_BYTES && self.left > 0 {
             match documents.next() {
                 None => break,
                 Some(Err(error)) => self.failed(&error.to_string()),
@@ -236,14 +277,25 @@ impl Run {
     }
 }
 
+/// Shows how far a run is: with the time left where the number of documents is known.
+fn progress(documents: Option<u64>) -> ProgressBar {
+    let (bar, template) = match documents {
+        Some(count) => (ProgressBar::new(count), "{bar:30} {human_pos}/{human_len} documents, {per_sec}, {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {human_pos} documents, {per_sec}, {elapsed}"),
+    };
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
 /// Tells a document whose id makes no file name from a disk that takes nothing more.
 fn concerns_one_document(error: &Error) -> bool {
     matches!(error, Error::Write { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
 }
 
 impl Summary {
-    fn add(&mut self, codings: &[Coding]) {
+    fn add(&mut self, Coded { codings, trace }: &Coded) {
         self.documents += 1;
+        self.asked.add(trace);
         self.mentions += codings.len() as u64;
         self.coded += codings.iter().filter(|coding| coding.code.is_some()).count() as u64;
     }

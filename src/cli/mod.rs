@@ -7,6 +7,7 @@ mod corpus;
 mod doctor;
 mod eval;
 mod index;
+mod llm;
 mod manifest;
 mod stages;
 mod train;

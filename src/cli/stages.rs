@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use super::{DONE, Format, corpus::load_annotated};
+use super::{DONE, Format, corpus::load_annotated, llm::LlmArgs};
 use crate::{
     config::PipelineConfig,
     data::{AnnotatedDocument, Candidate, Coded, Coding, Document, Match, Mention, Span},
@@ -46,6 +46,11 @@ pub struct Args {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Stop after this many documents
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    llm: LlmArgs,
 }
 
 /// Everything the command says.
@@ -96,8 +101,10 @@ impl Confidence {
 /// # Errors
 /// If the folder or a model cannot be loaded, or a stage fails.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let pipeline = Pipeline::load(&PipelineConfig::load(&args.pipeline, &args.set)?)?;
-    let gold = load_annotated(&args.gold)?;
+    let set = [args.llm.settings(), args.set.clone()].concat();
+    let pipeline = Pipeline::load(&PipelineConfig::load(&args.pipeline, &set)?)?;
+    let mut gold = load_annotated(&args.gold)?;
+    gold.truncate(args.limit.unwrap_or(usize::MAX));
     let report = measure(&pipeline, &gold)?;
     match args.format {
         Format::Json => super::show(serde_json::to_string_pretty(&report)?)?,

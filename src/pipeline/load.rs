@@ -8,7 +8,7 @@ use std::{
 use super::{Pipeline, second_look::SecondLook};
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::{Encoder, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
+    config::{Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
     corpus,
     data::{AnnotatedDocument, Origin},
     embed::{Embed, ngram::NgramEncoder},
@@ -27,6 +27,8 @@ use crate::{
 
 /// Name of the encoder file in an index folder.
 pub const ENCODER_FILE: &str = "encoder.bin";
+/// Requests that a server works on at a time unless the settings say otherwise.
+const SERVER_IN_FLIGHT: usize = 8;
 /// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
 const VOTE_POWER: f32 = 8.0;
 
@@ -65,8 +67,7 @@ impl Pipeline {
             decision,
             min_probability: config.ner.min_probability,
             second_look,
-            // A chunk's questions are asked together; the engine itself bounds how many it works on.
-            chunk_documents: if asks { super::ASKED_DOCUMENTS } else { super::CHUNK_DOCUMENTS },
+            chunk_documents: if asks { asked_documents(&config.llm) } else { super::CHUNK_DOCUMENTS },
             asks,
         })
     }
@@ -97,6 +98,15 @@ impl Models {
             _ => Some(load(&settings.adapter_rerank)?),
         };
         Ok(Self { extract, select })
+    }
+}
+
+/// Documents whose questions are asked together: enough that the engines never wait, few enough that results come in a steady
+/// flow and an interrupted run loses little.
+fn asked_documents(config: &LlmConfig) -> usize {
+    match config.servers.len() {
+        0 => 2 * config.max_in_flight.unwrap_or(1),
+        servers => 2 * servers * config.max_in_flight.unwrap_or(SERVER_IN_FLIGHT),
     }
 }
 

@@ -21,8 +21,8 @@ use crate::{
 /// Documents that one thread of the shipped engine takes at a time: enough to batch a search, few enough to spread a small corpus.
 const CHUNK_DOCUMENTS: usize = 16;
 
-/// Documents whose questions to a language model are asked together.
-const ASKED_DOCUMENTS: usize = 8;
+/// Documents that the shipped engine is handed at a time.
+const BATCH_DOCUMENTS: usize = 1024;
 
 /// Mentions that one search looks up together.
 const CHUNK_MENTIONS: usize = 256;
@@ -120,7 +120,12 @@ impl Pipeline {
     /// Tells how many documents to hand over at a time: enough to keep every thread busy, few enough that results come in a steady
     /// flow.
     pub fn batch_documents(&self) -> usize {
-        if self.asks { ASKED_DOCUMENTS } else { 1024 }
+        if self.asks { self.chunk_documents } else { BATCH_DOCUMENTS }
+    }
+
+    /// Tells whether a language model is asked, so that a document takes seconds rather than a fraction of a millisecond.
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// Returns the stage that finds candidates.

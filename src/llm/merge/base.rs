@@ -1,7 +1,7 @@
 //! The model that an adapter is merged into: a folder comes in, its files are found, checked and hashed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ffi::OsStr,
     fs::File,
     io::Read,
@@ -64,6 +64,7 @@ impl Base {
         let config: Value = json(folder, "config.json")?;
         let names = shard_names(folder)?;
         let shards = names.into_iter().map(|name| Shard::open(folder, name)).collect::<Result<Vec<_>>>()?;
+        refuse_twice(folder, &shards)?;
         let base = Self { folder: folder.to_owned(), others: other_files(folder)?, shards, tied: false };
         let says_tied = config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true);
         Ok(Self { tied: says_tied || base.tensor("lm_head.weight").is_none(), ..base })
@@ -119,6 +120,20 @@ impl Shard {
         let mut places: Vec<_> = names.filter_map(place).collect();
         places.sort_by_key(|(place, _)| place.start);
         places
+    }
+}
+
+/// A weight in two files could be changed in one and read from the other.
+fn refuse_twice(folder: &Path, shards: &[Shard]) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut names = shards.iter().flat_map(|shard| shard.metadata.offset_keys());
+    match names.find(|name| !seen.insert(name.clone())) {
+        None => Ok(()),
+        Some(name) => Err(Error::ModelLoad {
+            name: folder.display().to_string(),
+            reason: format!("`{name}` stands in two files"),
+            hint: "download the model again into an empty folder".into(),
+        }),
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Matrix {
 impl Matrix {
     /// Returns the matrix with rows and columns exchanged.
     pub fn transposed(&self) -> Self {
-        let values = (0..self.columns).flat_map(|c| self.values[c..].iter().step_by(self.columns)).copied().collect();
+        let values =
+            (0..self.columns).flat_map(|c| self.values.iter().skip(c).step_by(self.columns)).copied().collect();
         Self { rows: self.columns, columns: self.rows, values }
     }
 }
@@ -268,5 +269,6 @@ mod tests {
         let matrix = matrix(3, 2, |i| i as f32);
         assert_eq!(matrix.transposed().values, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
         assert_eq!(matrix.transposed().transposed().values, matrix.values);
+        assert!(Matrix { rows: 0, columns: 2, values: Vec::new() }.transposed().values.is_empty());
     }
 }

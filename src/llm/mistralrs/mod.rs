@@ -97,7 +97,7 @@ impl MistralRs {
             model,
             _staged: staged,
             tokenizer,
-            in_flight: Semaphore::new(config.max_in_flight.unwrap_or(1)),
+            in_flight: Semaphore::new(max_in_flight(config)),
             heart: Heartbeat::new(),
             lost: AtomicBool::new(false),
             context_tokens: config.context_tokens.min(limits.max_tokens.unwrap_or(usize::MAX)),
@@ -423,7 +423,7 @@ fn load_model(config: &LlmConfig, model: &Path, folder: Option<PathBuf>) -> Resu
         return Err(Error::NotBuilt { engine: "CUDA", feature: "cuda" });
     }
     let quantization = config.quantization.as_deref().map(|name| quantization(name, &device)).transpose()?;
-    let max_sequences = config.max_in_flight.unwrap_or(1);
+    let max_sequences = max_in_flight(config);
     let loaded = match folder {
         Some(folder) => {
             let mut builder = TextModelBuilder::new(folder.display())
@@ -452,6 +452,13 @@ fn load_model(config: &LlmConfig, model: &Path, folder: Option<PathBuf>) -> Resu
         }
     };
     Ok((runtime, loaded.map_err(|e| broken(format!("{e:#}")))?))
+}
+
+/// Returns how many requests may be worked on at a time: one on the CPU, where mistral.rs 0.8.1 gives all sequences that it
+/// continues together the attention of the last one (`flash_attn_cpu_single_q` has one scratch buffer for the whole batch).
+fn max_in_flight(config: &LlmConfig) -> usize {
+    let on_cpu = config.device == Device::Cpu || best_device(false).is_ok_and(|device| device.is_cpu());
+    if on_cpu { 1 } else { config.max_in_flight.unwrap_or(1) }
 }
 
 fn dtype(wanted: Dtype, on_gpu: bool) -> ModelDType {

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -70,7 +70,7 @@ impl Staged {
     /// - [`Error::ModelLoad`] if a file is missing or damaged, or the architecture is not one of the known ones.
     pub fn new(model: &Path) -> Result<Self> {
         let broken = |reason: String, hint: &str| load_error(model, reason, hint);
-        let config = flattened(read_json(model, "config.json")?);
+        let mut config = flattened(read_json(model, "config.json")?);
         check_architecture(model, &config)?;
         let weights = weight_files(model)?;
         weights.iter().try_for_each(|file| check_weights(model, file))?;
@@ -91,6 +91,12 @@ impl Staged {
             }
             let target = fs::canonicalize(&file).map_err(|e| Error::read(&file, e))?;
             link(&target, &folder.path().join(name)).map_err(|e| Error::write(folder.path(), e))?;
+        }
+        // mistral.rs reads a single stop token here, for Phi-3 only; the ones it stops at are those of generation_config.json.
+        let stops = config.remove("eos_token_id").filter(|_| !model.join("generation_config.json").exists());
+        if let Some(stops) = stops.filter(|stops| !stops.is_null()) {
+            let path = folder.path().join("generation_config.json");
+            fs::write(&path, json!({"eos_token_id": stops}).to_string()).map_err(|e| Error::write(path, e))?;
         }
         let limits = Limits::of(&config);
         let flat = Value::Object(config);
@@ -360,8 +366,6 @@ fn link(target: &Path, place: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn flat(config: Value) -> Value {

@@ -1,0 +1,6 @@
+//! Language models.
+
+#[cfg(feature = "llm")]
+mod parity;
+#[cfg_attr(not(feature = "llm"), allow(dead_code))]
+mod tiny;
