@@ -166,9 +166,18 @@ impl Retriever {
             });
             entries[place].push(row);
         }
-        let mut candidates: Vec<Candidate> = entries.into_iter().filter_map(|rows| self.entry(&rows)).collect();
+        let mut candidates: Vec<Candidate> = entries.iter().filter_map(|rows| self.entry(rows)).collect();
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        candidates
+        // Entries whose words the index does not keep are shown by their code's title: once is enough.
+        let mut shown: Vec<Candidate> = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let alike = |other: &&mut Candidate| other.code == candidate.code && other.text == candidate.text;
+            match shown.iter_mut().find(alike) {
+                Some(nearer) => nearer.support.extend(candidate.support),
+                None => shown.push(candidate),
+            }
+        }
+        shown
     }
 
     fn entry(&self, rows: &[Row<'_>]) -> Option<Candidate> {

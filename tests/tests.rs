@@ -9,6 +9,7 @@ mod eval;
 mod index;
 mod layering;
 mod llm;
+mod llm_pipeline;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;

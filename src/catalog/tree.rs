@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Catalog, CatalogEntry, Level};
 use crate::icd::IcdCode;
 
-/// Characters after which the title of ten categories is cut.
+/// Characters after which titles joined to one are cut.
 const TITLE_CHARACTERS: usize = 160;
 
 /// Titles of the chapters, in the order of their numbers.
@@ -42,7 +42,7 @@ const CHAPTER_TITLES: [&str; 22] = [
 pub struct Branch {
     /// Code, or first and last category.
     pub code: String,
-    /// Title; of several categories the beginnings of theirs.
+    /// Title; of several categories, or of a category that the catalogue lacks, the beginnings of those below.
     pub title: Arc<str>,
     /// The code itself, where the branch is one.
     pub entry: Option<IcdCode>,
@@ -72,8 +72,12 @@ fn branch_of_chapter(chapter: u8, categories: BTreeMap<String, Vec<&CatalogEntry
         tens.entry(ten).or_default().push(branch_of_category(&category, entries));
     }
     let children: Vec<Branch> = tens.into_values().map(together).collect();
-    let title = CHAPTER_TITLES.get(usize::from(chapter).saturating_sub(1)).copied().unwrap_or_default();
-    Branch { title: title.into(), ..together(children) }
+    let chapter_title = CHAPTER_TITLES.get(usize::from(chapter).saturating_sub(1)).copied().unwrap_or_default();
+    match together(children) {
+        // A chapter of a single code is that code.
+        code @ Branch { entry: Some(_), .. } => code,
+        branch => Branch { title: chapter_title.into(), ..branch },
+    }
 }
 
 /// Puts branches under one; a single one stays as it is.
@@ -81,12 +85,17 @@ fn together(mut branches: Vec<Branch>) -> Branch {
     if branches.len() == 1 {
         return branches.remove(0);
     }
-    let end = |branch: Option<&Branch>| branch.map_or("", |branch| &branch.code).to_owned();
-    let first = end(branches.first()).chars().take(3).collect::<String>();
-    let last = end(branches.last()).chars().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<String>();
-    let titles = branches.iter().map(|branch| &*branch.title).collect::<Vec<_>>().join("; ");
-    let title: String = titles.chars().take(TITLE_CHARACTERS).collect();
-    Branch { code: format!("{first}-{last}"), title: title.into(), entry: None, children: branches }
+    // A branch's code is a category, a code, or a range of categories.
+    let category = |code: &str| code.chars().take(3).collect::<String>();
+    let first = branches.first().map_or_else(String::new, |first| category(&first.code));
+    let last = branches.last().and_then(|last| last.code.rsplit('-').next()).map_or_else(String::new, category);
+    Branch { code: format!("{first}-{last}"), title: titles(&branches), entry: None, children: branches }
+}
+
+/// Joins the titles of branches, and cuts them off where they get long.
+fn titles(branches: &[Branch]) -> Arc<str> {
+    let all = branches.iter().map(|branch| &*branch.title).collect::<Vec<_>>().join("; ");
+    all.chars().take(TITLE_CHARACTERS).collect::<String>().into()
 }
 
 fn branch_of_category(category: &str, mut entries: Vec<&CatalogEntry>) -> Branch {
@@ -101,7 +110,8 @@ fn branch_of_category(category: &str, mut entries: Vec<&CatalogEntry>) -> Branch
     if leaves.len() == 1 {
         return leaves.remove(0);
     }
-    let title = leaves.first().map_or_else(|| "".into(), |first| first.title.clone());
+    let own = leaves.first().filter(|first| first.code == category).map(|first| first.title.clone());
+    let title = own.unwrap_or_else(|| titles(&leaves));
     Branch { code: category.to_owned(), title, entry: None, children: leaves }
 }
 
@@ -122,7 +132,8 @@ mod tests {
         let single = |entry: &&CatalogEntry| matches!(Level::of(&entry.code), Level::Category | Level::Subdivision);
         let mut wanted: Vec<String> =
             catalog.entries().iter().filter(single).map(|entry| entry.code.to_string()).collect();
-        (found.sort(), wanted.sort());
+        found.sort();
+        wanted.sort();
         assert_eq!(found, wanted);
         assert_eq!(tree.len(), 22);
         let heart = tree.iter().find(|branch| &*branch.title == "Болезни системы кровообращения").unwrap();
@@ -131,5 +142,24 @@ mod tests {
             "{}",
             heart.code
         );
+    }
+    #[test]
+    fn a_small_catalogue_gives_a_small_tree() {
+        let mut file = tempfile::Builder::new().suffix(".tsv").tempfile().unwrap();
+        let lines = [
+            "code\ttitle",
+            "H66.9\tОтит",
+            "K29.5\tГастрит",
+            "K25.3\tЯзва острая",
+            "K25.7\tЯзва давняя",
+            "K90.4\tЗапоры",
+        ];
+        std::io::Write::write_all(&mut file, lines.join("\n").as_bytes()).unwrap();
+        let tree = Catalog::load(file.path()).unwrap().tree();
+        let told = |branch: &Branch| format!("{} {}", branch.code, branch.title);
+        assert_eq!(tree.iter().map(told).collect::<Vec<_>>(), ["H66.9 Отит", "K25-K90 Болезни органов пищеварения"]);
+        let below = |branch: &Branch| branch.children.iter().map(told).collect::<Vec<_>>();
+        assert_eq!(below(&tree[1]), ["K25-K29 Язва острая; Язва давняя; Гастрит", "K90.4 Запоры"]);
+        assert_eq!(below(&tree[1].children[0]), ["K25 Язва острая; Язва давняя", "K29.5 Гастрит"]);
     }
 }

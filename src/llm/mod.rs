@@ -4,6 +4,7 @@
 //! say what a test wrote down (`scripted`).
 
 pub mod answer;
+mod ask;
 mod load;
 #[cfg(feature = "llm")]
 pub mod merge;
@@ -14,6 +15,7 @@ pub mod openai;
 pub mod restart;
 pub mod scripted;
 
+pub use ask::{Asked, ask};
 pub use load::load;
 
 use crate::{data::Message, error::Result};

@@ -7,13 +7,17 @@ use serde_json::json;
 
 use super::{
     Ner, Recognised,
-    align::{Aligned, EditLimit, align},
+    align::{EditLimit, align},
 };
 use crate::{
     config::{ExtractConfig, ExtractDecoding},
-    data::{AnnotatedDocument, Document, Exchange, Step, Trace},
+    data::{AnnotatedDocument, Document, Step, Trace},
     error::Result,
-    llm::{Answer, Constraint, Generate, Request, answer::parse_list},
+    llm::{
+        Asked, Constraint, Generate, Request,
+        answer::{ParsedList, parse_list},
+        ask,
+    },
     prompt::{Prompt, draw_extract_shots},
 };
 
@@ -30,7 +34,8 @@ pub struct LlmNer {
 }
 
 impl LlmNer {
-    /// Puts model and prompt together; with `settings.shots` each document is asked for with that many of the `examples` most like it.
+    /// Puts model and prompt together. Each question is preceded by the `settings.shots` of the `examples` that are most like
+    /// its document.
     pub fn new(
         model: Arc<dyn Generate>,
         prompt: Prompt,
@@ -57,22 +62,16 @@ impl LlmNer {
         })
     }
 
-    fn read(&self, document: &Document, request: Request, answer: Answer) -> Recognised {
-        let parsed = parse_list(&answer.text, answer.finish, self.settings.max_items);
+    fn read(&self, document: &Document, asked: Asked) -> Recognised {
+        let ParsedList { items, mut faults } =
+            parse_list(&asked.answer.text, asked.answer.finish, self.settings.max_items);
         let limit = self.settings.max_edits.map_or(EditLimit::Quarter, EditLimit::Fixed);
-        let Aligned { mentions, faults } = align(&document.text, &parsed.items, limit);
-        let exchange = Exchange {
-            step: Step::Extract,
-            mention: None,
-            messages: request.messages,
-            outcome: format!("{} quoted, {} found in the text", parsed.items.len(), mentions.len()),
-            confidence: answer.probability(),
-            prompt_tokens: answer.prompt_tokens,
-            answer_tokens: answer.answer_tokens,
-            answer: answer.text,
-        };
-        let faults = parsed.faults.into_iter().chain(faults).collect();
-        Recognised { mentions, trace: Trace { exchanges: vec![exchange], faults } }
+        let aligned = align(&document.text, &items, limit);
+        faults.extend(aligned.faults);
+        let outcome = format!("{} quoted, {} found in the text", items.len(), aligned.mentions.len());
+        let confidence = asked.answer.probability();
+        let exchanges = vec![asked.note(Step::Extract, None, outcome, confidence)];
+        Recognised { mentions: aligned.mentions, trace: Trace { exchanges, faults } }
     }
 }
 
@@ -80,26 +79,17 @@ impl Ner for LlmNer {
     /// Mentions may overlap, as the model quotes them.
     fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
         // A text without any word holds no diagnosis, and some models take it for an invitation to make one up.
-        let says_something = |document: &&Document| document.text.contains(char::is_alphanumeric);
-        let asked: Vec<Result<Request>> =
-            documents.iter().filter(says_something).map(|document| self.request(document)).collect();
-        let requests: Vec<Request> = asked.iter().flatten().cloned().collect();
-        let mut answers = self.model.generate(&requests).into_iter();
-        let mut asked = asked.into_iter();
-        let outcome = |document: &Document| {
-            if !says_something(&document) {
-                return Some(Ok(Recognised::default()));
-            }
-            Some(match asked.next()? {
-                Err(error) => Err(error),
-                Ok(request) => answers.next()?.map(|answer| self.read(document, request, answer)),
-            })
+        let speaks = |document: &&Document| document.text.contains(char::is_alphanumeric);
+        let requests = documents.iter().filter(speaks).map(|document| self.request(document)).collect();
+        let mut outcomes = ask(self.model.as_ref(), requests).into_iter();
+        let outcome = |document: &Document| match speaks(&document) {
+            true => outcomes.next().map(|outcome| outcome.map(|asked| self.read(document, asked))),
+            false => Some(Ok(Recognised::default())),
         };
         documents.iter().filter_map(outcome).collect()
     }
 
     fn fingerprint(&self) -> String {
-        let Self { model, prompt, settings, .. } = self;
-        format!("llm-{}-{}-{:?}", model.fingerprint(), prompt.fingerprint(), settings.decoding).to_lowercase()
+        format!("llm {}, {}", self.model.fingerprint(), self.prompt.fingerprint())
     }
 }

@@ -112,6 +112,7 @@ impl Pipeline {
     /// Lists stage and hash of every model, index and catalogue that can change a result.
     pub fn fingerprints(&self) -> Vec<(&'static str, String)> {
         let mut prints = vec![("ner", self.ner.fingerprint()), ("rerank", self.rerank.fingerprint())];
+        prints.extend(self.second_look.iter().map(|look| ("second look", look.fingerprint())));
         prints.extend(self.retriever.fingerprints());
         prints
     }

@@ -1,7 +1,7 @@
 //! The `llm` engine: a candidate whose words equal the mention's is taken; otherwise a prompt asks a language model which one
 //! fits best.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 
@@ -12,8 +12,9 @@ use crate::{
     error::Result,
     icd::IcdCode,
     llm::{
-        Answer, Constraint, Generate, Request,
+        Asked, Constraint, Generate, Request,
         answer::{Chosen, parse_choice},
+        ask,
     },
     prompt::Prompt,
 };
@@ -65,18 +66,11 @@ impl LlmRerank {
         Self { model, prompt, settings, candidates }
     }
 
-    /// Asks all questions at once.
+    /// Asks all questions at once; `outcomes[i]` belongs to `questions[i]`.
     pub fn select(&self, questions: &[Question<'_>]) -> Vec<Result<Selection>> {
-        let asked: Vec<Result<Request>> = questions.iter().map(|question| self.request(question)).collect();
-        let requests: Vec<Request> = asked.iter().flatten().cloned().collect();
-        let mut answers = self.model.generate(&requests).into_iter();
-        let outcome = |(question, asked): (&Question<'_>, Result<Request>)| {
-            Some(match asked {
-                Err(error) => Err(error),
-                Ok(request) => answers.next()?.map(|answer| self.read(question, request, answer)),
-            })
-        };
-        questions.iter().zip(asked).filter_map(outcome).collect()
+        let requests = questions.iter().map(|question| self.request(question)).collect();
+        let outcomes = ask(self.model.as_ref(), requests).into_iter();
+        outcomes.zip(questions).map(|(outcome, question)| Ok(self.read(question, outcome?))).collect()
     }
 
     fn none_allowed(&self) -> bool {
@@ -85,199 +79,213 @@ impl LlmRerank {
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
         let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
-        let none = self.none_allowed();
-        let listed: Vec<_> = (1..)
-            .zip(question.candidates)
-            .map(|(number, candidate)| {
-                json!({ "number": number, "text": &*candidate.text, "title": &*candidate.title, "code": candidate.code })
-            })
-            .collect();
-        let variables = json!({ "mention": question.words, "document": question.document.text, "candidates": listed, "none_allowed": none });
-        let first = usize::from(!none);
+        let Question { document, words, candidates, .. } = question;
+        let none_allowed = self.none_allowed();
+        let listed = (1..).zip(*candidates).map(|(number, Candidate { code, title, text, .. })| {
+            json!({ "number": number, "text": &**text, "title": &**title, "code": code })
+        });
+        let variables = json!({
+            "mention": words,
+            "document": document.text,
+            "candidates": listed.collect::<Vec<_>>(),
+            "none_allowed": none_allowed,
+        });
+        let first = usize::from(!none_allowed);
         let constraint = match decoding {
             SelectDecoding::Free => Constraint::Free,
-            SelectDecoding::Choice => Constraint::Choice {
-                labels: (first..=question.candidates.len()).map(|number| number.to_string()).collect(),
-            },
+            SelectDecoding::Choice => {
+                Constraint::Choice { labels: (first..=candidates.len()).map(|number| number.to_string()).collect() }
+            }
         };
         Ok(Request { messages: self.prompt.render(&variables, &[])?, max_tokens, temperature, constraint })
     }
 
-    fn read(&self, question: &Question<'_>, request: Request, answer: Answer) -> Selection {
-        let parsed = parse_choice(&answer.text, question.candidates.len(), self.none_allowed());
+    fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
+        let parsed = parse_choice(&asked.answer.text, question.candidates.len(), self.none_allowed());
+        // Where 0 may be answered, its probability stands before those of the candidates.
         let none = usize::from(self.none_allowed());
-        let shares = answer.choice.as_ref().and_then(|shares| shares.get(none..)).map(<[f32]>::to_vec);
-        let (chosen, confidence) = match (parsed.chosen, &answer.choice) {
-            (Some(Chosen::Candidate(place)), Some(all)) => (Some(place), all.get(place + none).copied()),
-            (Some(Chosen::Candidate(place)), None) => (Some(place), answer.probability()),
-            (Some(Chosen::None), Some(all)) => (None, all.first().copied()),
-            (Some(Chosen::None), None) => (None, answer.probability()),
-            (None, _) => (None, None),
+        let labels = asked.answer.choice.as_deref().filter(|labels| labels.len() == none + question.candidates.len());
+        let shares = labels.and_then(|labels| labels.get(none..)).map(<[f32]>::to_vec);
+        let (chosen, label, outcome) = match parsed.chosen {
+            Some(Chosen::Candidate(place)) => {
+                let code = question.candidates.get(place).map(|candidate| candidate.code.to_string());
+                (Some(place), Some(place + none), code.unwrap_or_default())
+            }
+            Some(Chosen::None) => (None, Some(0), "none of these".to_owned()),
+            None => (None, None, "not usable".to_owned()),
         };
-        let bad_answer = parsed.chosen.is_none();
-        let outcome = match (parsed.chosen, chosen.and_then(|place| question.candidates.get(place))) {
-            (_, Some(candidate)) => candidate.code.to_string(),
-            (Some(Chosen::None), _) => "none of these".into(),
-            _ => "not usable".into(),
-        };
-        let exchange = Exchange {
-            step: Step::Select,
-            mention: Some(question.span),
-            messages: request.messages,
-            outcome,
-            confidence,
-            prompt_tokens: answer.prompt_tokens,
-            answer_tokens: answer.answer_tokens,
-            answer: answer.text,
-        };
-        let confidence = confidence.unwrap_or(0.0);
-        Selection { chosen, bad_answer, confidence, shares, exchange, faults: parsed.faults }
+        let confidence = label.and_then(|label| match labels {
+            Some(labels) => labels.get(label).copied(),
+            None => asked.answer.probability(),
+        });
+        Selection {
+            chosen,
+            bad_answer: parsed.chosen.is_none(),
+            confidence: confidence.unwrap_or(0.0),
+            shares,
+            exchange: asked.note(Step::Select, Some(question.span), outcome, confidence),
+            faults: parsed.faults,
+        }
     }
 
-    /// Makes a coding of what the model chose.
+    /// Makes a coding of what the model chose among `candidates`: the chosen one comes first, the others by their
+    /// probability where the model tells it.
+    ///
+    /// Candidates of one code speak for it together, and those of one group for the group.
     pub fn coding(
         &self,
         document: &Document,
         mention: Mention,
         mut candidates: Vec<Candidate>,
-        chosen: &Selection,
+        selection: &Selection,
     ) -> Coding {
-        let place = match (chosen.chosen, self.settings.on_bad_answer) {
-            (None, OnBadAnswer::First) if chosen.bad_answer && !candidates.is_empty() => Some(0),
-            (place, _) => place.filter(|&place| place < candidates.len()),
-        };
-        let code = place.map(|place| candidates[place].code.clone());
-        let same_group =
-            |candidate: &Candidate| code.as_ref().is_some_and(|code| candidate.code.group() == code.group());
-        let shares = chosen.shares.as_deref().unwrap_or_default();
-        let group: f32 =
-            candidates.iter().zip(shares).filter(|(candidate, _)| same_group(candidate)).map(|(_, share)| share).sum();
-        // Two candidates of one code speak for it together.
-        let same_code = candidates.iter().zip(shares).filter(|(candidate, _)| Some(&candidate.code) == code.as_ref());
-        let together: f32 = same_code.map(|(_, share)| share).sum();
-        let confidence = if code.is_some() { chosen.confidence.max(together).min(1.0) } else { 0.0 };
-        for (candidate, share) in candidates.iter_mut().zip(shares) {
-            candidate.score = *share;
+        let first = selection.bad_answer && self.settings.on_bad_answer == OnBadAnswer::First;
+        let place = selection.chosen.or(first.then_some(0)).filter(|&place| place < candidates.len());
+        if let Some(shares) = &selection.shares {
+            candidates.iter_mut().zip(shares).for_each(|(candidate, share)| candidate.score = *share);
         }
-        let entry = place.map(|place| {
-            let entry = candidates.remove(place);
-            if !shares.is_empty() {
-                candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-            }
-            candidates.insert(0, entry);
-            &candidates[0]
-        });
-        let span = match (self.settings.span, entry) {
-            (ReportedSpan::ChosenEntry, Some(entry)) => find_lower_cased(&document.text, &entry.text),
-            _ => Some(mention.span),
+        let chosen = place.map(|place| candidates.remove(place));
+        if selection.shares.is_some() {
+            candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        }
+        let Some(chosen) = chosen else { return Coding { candidates, ..abstained(mention) } };
+        candidates.insert(0, chosen);
+        let chosen = &candidates[0];
+        let together = |speaks: &dyn Fn(&Candidate) -> bool| -> f32 {
+            let told = candidates.iter().filter(|_| selection.shares.is_some());
+            told.filter(|candidate| speaks(candidate)).map(|candidate| candidate.score).sum()
         };
-        let decided_by = match (&code, chosen.chosen) {
-            (None, _) => DecidedBy::Abstained,
-            (Some(_), None) => DecidedBy::First,
-            (Some(_), Some(_)) => DecidedBy::Model,
-        };
-        let group_confidence = group.max(confidence).min(1.0);
-        Coding { mention, span, code, confidence, group_confidence, candidates, decided_by }
+        let of_code = together(&|candidate| candidate.code == chosen.code);
+        let of_group = together(&|candidate| candidate.code.group() == chosen.code.group());
+        let confidence = selection.confidence.max(of_code).min(1.0);
+        Coding {
+            span: self.reported_span(document, &mention, chosen),
+            mention,
+            code: Some(chosen.code.clone()),
+            confidence,
+            group_confidence: of_group.clamp(confidence, 1.0),
+            decided_by: if selection.chosen.is_some() { DecidedBy::Model } else { DecidedBy::First },
+            candidates,
+        }
     }
 
-    /// Takes the candidate with the mention's words, if there is one: of several codes the one most rows give.
-    fn direct(&self, document: &Document, mention: &Mention, candidates: &[Candidate]) -> Option<Coding> {
-        let mut rows: BTreeMap<&IcdCode, u32> = BTreeMap::new();
-        for candidate in candidates.iter().filter(|_| self.settings.direct_match) {
-            let same: u32 = candidate.support.iter().filter(|row| row.exact).map(|row| row.count).sum();
-            if same > 0 {
-                *rows.entry(&candidate.code).or_default() += same;
+    /// Returns the place to report for a mention whose choice is `chosen`; `None` if that is the entry's and it stands nowhere.
+    pub fn reported_span(&self, document: &Document, mention: &Mention, chosen: &Candidate) -> Option<Span> {
+        match self.settings.span {
+            ReportedSpan::Mention => Some(mention.span),
+            ReportedSpan::ChosenEntry => find_lower_cased(&document.text, &chosen.text),
+        }
+    }
+
+    /// Takes the candidate with the mention's words, if there is one: of several codes the one most rows give, and of those
+    /// the best candidate.
+    fn direct(&self, document: &Document, mention: Mention, mut candidates: Vec<Candidate>) -> Part {
+        // Codes of rows with the mention's words: how many rows, and the first candidate's place.
+        let mut codes: BTreeMap<&IcdCode, (u32, Reverse<usize>)> = BTreeMap::new();
+        for (place, candidate) in candidates.iter().enumerate().filter(|_| self.settings.direct_match) {
+            let rows: u32 = candidate.support.iter().filter(|row| row.exact).map(|row| row.count).sum();
+            if rows > 0 {
+                codes.entry(&candidate.code).or_insert((0, Reverse(place))).0 += rows;
             }
         }
-        let total: u32 = rows.values().sum();
-        let place = |code: &IcdCode| candidates.iter().position(|candidate| candidate.code == *code);
-        let (code, most) = rows.iter().max_by_key(|(code, count)| (**count, std::cmp::Reverse(place(code))))?;
-        let group: u32 = rows.iter().filter(|(other, _)| other.group() == code.group()).map(|(_, count)| count).sum();
-        let share = |count: u32| count as f32 / total.max(1) as f32;
-        let mut candidates = candidates.to_vec();
-        if let Some(place) = place(code) {
-            candidates[..=place].rotate_right(1);
-        }
-        let span = match self.settings.span {
-            ReportedSpan::Mention => Some(mention.span),
-            ReportedSpan::ChosenEntry => find_lower_cased(&document.text, &candidates.first()?.text),
+        let Some((code, &(rows, Reverse(place)))) = codes.iter().max_by_key(|(_, rank)| **rank) else {
+            candidates.truncate(self.candidates);
+            return Part::Open(mention, candidates);
         };
-        Some(Coding {
-            mention: mention.clone(),
-            span,
-            code: Some((*code).clone()),
-            confidence: share(*most),
-            group_confidence: share(group),
+        let same_group = codes.iter().filter(|(other, _)| other.group() == code.group());
+        let (of_group, all) = (same_group.map(|(_, rank)| rank.0).sum(), codes.values().map(|rank| rank.0).sum());
+        let share = |rows: u32, all: u32| rows as f32 / all as f32;
+        let (confidence, group_confidence) = (share(rows, all), share(of_group, all));
+        let code = Some((*code).clone());
+        candidates[..=place].rotate_right(1);
+        candidates.truncate(self.candidates);
+        Part::Settled(Coding {
+            span: self.reported_span(document, &mention, &candidates[0]),
+            mention,
+            code,
+            confidence,
+            group_confidence,
             candidates,
             decided_by: DecidedBy::Direct,
         })
     }
+
+    /// Settles what needs no question: direct matches, and mentions without candidates.
+    fn settle<'a>(&self, Linking { document, mentions, candidates }: Linking<'a>) -> Parts<'a> {
+        let part = |(mention, candidates): (Mention, Vec<Candidate>)| match candidates.is_empty() {
+            true => Part::Settled(abstained(mention)),
+            false => self.direct(document, mention, candidates),
+        };
+        (document, mentions.into_iter().zip(candidates).map(part).collect())
+    }
+
+    /// Puts a document's codings together; takes a selection for each of its open mentions.
+    fn finish(
+        &self,
+        (document, parts): Parts<'_>,
+        selections: &mut impl Iterator<Item = Result<Selection>>,
+    ) -> Result<Coded> {
+        let open = parts.iter().filter(|part| matches!(part, Part::Open(..))).count();
+        let own: Vec<Result<Selection>> = selections.take(open).collect();
+        let mut own = own.into_iter();
+        let mut coded = Coded::default();
+        for part in parts {
+            let coding = match part {
+                Part::Settled(coding) => coding,
+                Part::Open(mention, candidates) => {
+                    let Some(selection) = own.next().transpose()? else { continue };
+                    let coding = self.coding(document, mention, candidates, &selection);
+                    coded.trace.extend(Trace { exchanges: vec![selection.exchange], faults: selection.faults });
+                    coding
+                }
+            };
+            coded.codings.push(coding);
+        }
+        Ok(coded)
+    }
 }
 
+/// A mention on its way to a code.
+enum Part {
+    /// No question is needed.
+    Settled(Coding),
+    /// The model is to choose among these.
+    Open(Mention, Vec<Candidate>),
+}
+
+/// A document with its mentions, in text order.
+type Parts<'a> = (&'a Document, Vec<Part>);
+
 impl Rerank for LlmRerank {
-    fn rerank(&self, mut linkings: Vec<Linking<'_>>) -> Vec<Result<Coded>> {
-        linkings.iter_mut().flat_map(|linking| &mut linking.candidates).for_each(|list| list.truncate(self.candidates));
-        let settled: Vec<Vec<Option<Coding>>> = linkings.iter().map(|linking| self.settle(linking)).collect();
-        let open = linkings.iter().zip(&settled).flat_map(|(linking, settled)| {
-            let parts = linking.mentions.iter().zip(&linking.candidates).zip(settled);
-            parts.filter(|(_, settled)| settled.is_none()).map(|((mention, candidates), _)| Question {
-                document: linking.document,
-                span: mention.span,
-                words: &mention.text,
-                candidates,
+    fn rerank(&self, linkings: Vec<Linking<'_>>) -> Vec<Result<Coded>> {
+        let documents: Vec<Parts<'_>> = linkings.into_iter().map(|linking| self.settle(linking)).collect();
+        let questions = documents.iter().flat_map(|(document, parts)| {
+            parts.iter().filter_map(move |part| match part {
+                Part::Settled(_) => None,
+                Part::Open(mention, candidates) => {
+                    Some(Question { document, span: mention.span, words: &mention.text, candidates })
+                }
             })
         });
-        let open: Vec<Question<'_>> = open.collect();
-        let mut selections = self.select(&open).into_iter();
-        drop(open);
-        let finished = linkings.into_iter().zip(settled).map(|(linking, settled)| {
-            let wanted = settled.iter().filter(|coding| coding.is_none()).count();
-            let own: Vec<_> = selections.by_ref().take(wanted).collect();
-            let own = own.into_iter().collect::<Result<_>>()?;
-            Ok(self.finish(linking, settled, own))
-        });
-        finished.collect()
+        let mut selections = self.select(&questions.collect::<Vec<_>>()).into_iter();
+        documents.into_iter().map(|parts| self.finish(parts, &mut selections)).collect()
     }
 
     fn fingerprint(&self) -> String {
-        let Self { model, prompt, settings, .. } = self;
-        format!("llm-{}-{}-{:?}", model.fingerprint(), prompt.fingerprint(), settings.decoding).to_lowercase()
+        format!("llm {}, {}", self.model.fingerprint(), self.prompt.fingerprint())
     }
 }
 
-impl LlmRerank {
-    /// Decides what needs no question: direct matches, and mentions without candidates.
-    fn settle(&self, linking: &Linking<'_>) -> Vec<Option<Coding>> {
-        let parts = linking.mentions.iter().zip(&linking.candidates);
-        let nothing = |mention: &Mention| Coding {
-            mention: mention.clone(),
-            span: Some(mention.span),
-            code: None,
-            confidence: 0.0,
-            group_confidence: 0.0,
-            candidates: Vec::new(),
-            decided_by: DecidedBy::Abstained,
-        };
-        let settle = |(mention, candidates): (&Mention, &Vec<Candidate>)| match candidates.is_empty() {
-            true => Some(nothing(mention)),
-            false => self.direct(linking.document, mention, candidates),
-        };
-        parts.map(settle).collect()
-    }
-
-    fn finish(&self, linking: Linking<'_>, settled: Vec<Option<Coding>>, selections: Vec<Selection>) -> Coded {
-        let Linking { document, mentions, candidates } = linking;
-        let mut selections = selections.into_iter();
-        let mut coded = Coded::default();
-        for ((mention, candidates), settled) in mentions.into_iter().zip(candidates).zip(settled) {
-            if let Some(coding) = settled {
-                coded.codings.push(coding);
-            } else if let Some(selection) = selections.next() {
-                coded.codings.push(self.coding(document, mention, candidates, &selection));
-                coded.trace.extend(Trace { exchanges: vec![selection.exchange], faults: selection.faults });
-            }
-        }
-        coded
+/// Returns the coding of a mention without a code.
+fn abstained(mention: Mention) -> Coding {
+    Coding {
+        span: Some(mention.span),
+        mention,
+        code: None,
+        confidence: 0.0,
+        group_confidence: 0.0,
+        candidates: Vec::new(),
+        decided_by: DecidedBy::Abstained,
     }
 }
 
