@@ -419,6 +419,11 @@ fn what_is_wrong_with_a_prompt_is_told() {
         (vec!["show", "ner-ru", "--candidate", "S80=ушиб"], "--candidate has no place in ner-ru: it asks to extract"),
         (vec!["show", "select-ru", "--mention", ""], "the mention to look up is empty"),
         (vec!["try", "Ушиб колена"], "setting `llm.model`: expected a model folder"),
+        (vec!["try", "--model", "m", "--ner-prompt", &unknown, "Ушиб колена"], "got `candidates`"),
+        (
+            vec!["try", "--model", "m", "--select-prompt", "ner-ru", "Ушиб колена"],
+            "asks to select; ner-ru asks to extract",
+        ),
         (vec!["try", "--pipeline", "no-such", "Ушиб колена"], "expected a file, or a built-in one of: default, llm"),
     ] {
         let run = noso(&[&["prompt"], &args[..]].concat(), None);

@@ -245,7 +245,8 @@ impl Default for SelectConfig {
 pub struct SecondLookConfig {
     /// Rounds in all, 1 to 16. Default 1, the paper's: no second look.
     pub rounds: usize,
-    /// A choice less sure than this is looked at again, `0..=1`. Default 0.5.
+    /// A choice less sure than this is looked at again, `0..=1`; one whose probability the model does not tell is not.
+    /// Default 0.5.
     pub below: f32,
     /// Built-in prompt or prompt file that asks for other wordings. Default `reword-ru`.
     pub reword: String,

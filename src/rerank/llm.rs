@@ -307,11 +307,52 @@ fn find_lower_cased(text: &str, words: &str) -> Option<Span> {
 mod tests {
     use super::*;
 
+    use crate::{
+        data::{Match, Origin, Support},
+        llm::scripted::Scripted,
+    };
+
+    fn candidate(code: &str, text: &str, exact_rows: u32) -> Candidate {
+        let row = |exact, count| Support { similarity: 1.0, origin: Origin::Title, count, exact };
+        let support = vec![row(exact_rows > 0, exact_rows), row(false, 9)];
+        Candidate { code: code.parse().unwrap(), title: text.into(), text: text.into(), score: 1.0, support }
+    }
+
+    #[test]
+    fn equal_entries_speak_by_their_rows() {
+        let model = Arc::new(Scripted::failing(false));
+        let prompt = Prompt::load("select-ru").unwrap();
+        let settings = SelectConfig { span: ReportedSpan::ChosenEntry, ..SelectConfig::default() };
+        let engine = LlmRerank::new(model, prompt, settings, 2);
+        let document = Document { id: "1".into(), text: "Ушиб, ушиб кисти".into() };
+        let span = Span::new(&document.text, 0, 8).unwrap();
+        let mention = Mention { span, text: "Ушиб".into(), matched: Match::Exact, probability: 1.0 };
+        let candidates = vec![
+            candidate("S60.2", "Ушиб пальца", 0),
+            candidate("S80.0", "Ушиб", 1),
+            candidate("S60.8", "Ушиб", 1),
+            candidate("S60.2", "Ушиб кисти", 2),
+        ];
+        let linking = Linking { document: &document, mentions: vec![mention], candidates: vec![candidates] };
+        let coding = engine.rerank(vec![linking]).remove(0).unwrap().codings.remove(0);
+        // Four rows have the mention's words: two say S60.2, three S60.
+        assert_eq!((coding.confidence, coding.group_confidence), (0.5, 0.75));
+        assert_eq!((coding.code.as_ref().unwrap().as_str(), coding.decided_by), ("S60.2", DecidedBy::Direct));
+        // The entry that was found last is the one that counts, and comes first of the two that are kept.
+        let shown: Vec<&str> = coding.candidates.iter().map(|candidate| &*candidate.text).collect();
+        assert_eq!(
+            (shown, coding.span.unwrap().slice(&document.text)),
+            (vec!["Ушиб кисти", "Ушиб пальца"], "ушиб кисти")
+        );
+    }
+
     #[test]
     fn an_entry_is_found_whatever_its_case() {
         let text = "ИБС. Хронический ГАСТРИТ";
         assert_eq!(find_lower_cased(text, "хронический гастрит").unwrap().slice(text), "Хронический ГАСТРИТ");
         assert_eq!(find_lower_cased(text, "ИБС").unwrap().slice(text), "ИБС");
+        // Some letters are longer in lower case.
+        assert_eq!(find_lower_cased("İ: ИБС", "ибс").unwrap().slice("İ: ИБС"), "ИБС");
         assert!(find_lower_cased(text, "Гастродуоденит").is_none() && find_lower_cased(text, "").is_none());
     }
 }

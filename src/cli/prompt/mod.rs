@@ -20,7 +20,7 @@ use crate::{
     data::{Document, Match, Mention, Message, Span},
     icd::IcdCode,
     pipeline::{Pipeline, load_encoder, load_retriever},
-    prompt::{Prompt, built_in_prompts},
+    prompt::{Prompt, Task, built_in_prompts},
 };
 
 /// Text that a prompt is rendered for if none is given.
@@ -226,7 +226,9 @@ fn offer(argument: &str) -> Result<Offer, String> {
 
 impl TryArgs {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let pipeline = Pipeline::load(&self.config()?)?;
+        let config = self.config()?;
+        self.check_prompts()?;
+        let pipeline = Pipeline::load(&config)?;
         let document = Document { id: "text".into(), text: self.text.clone() };
         for coded in pipeline.code(std::slice::from_ref(&document)) {
             let coded = coded?;
@@ -246,6 +248,20 @@ impl TryArgs {
         set.extend(self.select_prompt.as_deref().map(|name| format!("rerank.llm.prompt={}", quoted(name))));
         set.extend(self.llm.settings());
         PipelineConfig::load(&self.pipeline, &set)
+    }
+
+    /// Tells what is wrong with a prompt before a model is loaded, which takes long.
+    fn check_prompts(&self) -> anyhow::Result<()> {
+        for (option, name, task) in
+            [("--ner-prompt", &self.ner_prompt, Task::Extract), ("--select-prompt", &self.select_prompt, Task::Select)]
+        {
+            let Some(name) = name else { continue };
+            let got = Prompt::load(name)?.task();
+            if got != task {
+                bail!("{option}: expected a prompt that asks to {}; {name} asks to {}", name_of(task), name_of(got));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -267,7 +283,7 @@ impl Display for Turn<'_> {
 /// Writes each line of a text on a new line after `indent` blanks; blank lines stay blank.
 fn indented(f: &mut Formatter<'_>, text: &str, indent: usize) -> fmt::Result {
     text.lines().try_for_each(|line| match line.trim().is_empty() {
-        true => write!(f, "\n"),
+        true => f.write_str("\n"),
         false => write!(f, "\n{:indent$}{line}", ""),
     })
 }

@@ -118,6 +118,8 @@ struct Place {
     start: usize,
     /// How many of its ends lie within a word.
     cuts: usize,
+    /// Whether it ends with a sign of punctuation where the quotation ends with a letter or digit.
+    ragged: bool,
     /// By how many characters it is longer or shorter than the quotation.
     length_difference: usize,
     end: usize,
@@ -161,7 +163,7 @@ impl<'t> Folded<'t> {
         let mut chosen: Vec<Place> = Vec::new();
         for (distance, ends) in ends.iter().enumerate() {
             let mut places: Vec<Place> =
-                ends.iter().flat_map(|&end| self.ending(&backward, words.len(), distance, end)).collect();
+                ends.iter().flat_map(|&end| self.ending(&backward, words, distance, end)).collect();
             places.sort_unstable();
             if distance == 0 && places.first().is_some_and(|best| !best.within_word) {
                 places.retain(|place| !place.within_word);
@@ -183,29 +185,33 @@ impl<'t> Folded<'t> {
     /// Finds the pieces that end at `end`, are `distance` away from the words, and neither start nor end with a blank.
     ///
     /// Nothing is lost by the blanks: words do not start or end with one, so that the piece without it is as near.
-    fn ending(&self, backward: &Pattern, length: usize, distance: usize, end: usize) -> Vec<Place> {
-        let window = &self.symbols[end.saturating_sub(length + distance)..end];
+    fn ending(&self, backward: &Pattern, words: &[char], distance: usize, end: usize) -> Vec<Place> {
+        let window = &self.symbols[end.saturating_sub(words.len() + distance)..end];
+        let ragged = words.last().is_some_and(is_of_word) && !is_of_word(&self.chars[end - 1]);
         let mut places = Vec::new();
         backward.scan(window.iter().rev().copied(), true, |i, found| {
             let start = end - i - 1;
             if found == distance && self.chars[start] != ' ' && self.chars[end - 1] != ' ' {
                 let cuts = usize::from(self.is_within_word(start)) + usize::from(self.is_within_word(end));
-                let length_difference = length.abs_diff(end - start);
-                places.push(Place { distance, within_word: cuts > 0, start, cuts, length_difference, end });
+                let length_difference = words.len().abs_diff(end - start);
+                places.push(Place { distance, within_word: cuts > 0, start, cuts, ragged, length_difference, end });
             }
         });
         places
     }
 
     fn is_within_word(&self, at: usize) -> bool {
-        let is_word = |at: usize| self.chars.get(at).is_some_and(|c| c.is_alphanumeric() || is_combining_mark(*c));
-        at > 0 && is_word(at - 1) && is_word(at)
+        at > 0 && self.chars.get(at - 1..=at).is_some_and(|around| around.iter().all(is_of_word))
     }
 
     fn bytes(&self, place: &Place) -> (usize, usize) {
         let last = place.end - 1;
         (self.start_bytes[place.start], self.start_bytes[last] + self.chars[last].len_utf8())
     }
+}
+
+fn is_of_word(c: &char) -> bool {
+    c.is_alphanumeric() || is_combining_mark(*c)
 }
 
 /// Takes away blanks and quotation marks around a quotation. A mark whose partner stands within the words stays.
