@@ -508,19 +508,14 @@ fn a_real_servers_refusal_is_an_error_of_the_request() {
     assert!(answers[1].is_ok());
 }
 
-/// The same file in this process and on a server that shares no code with it.
 #[test]
-fn a_gguf_file_answers_in_this_process_as_on_the_server() {
-    let (Some(server), Ok(model)) = (real_server(Structured::Auto), std::env::var("NOSO_TEST_GGUF")) else { return };
+fn a_gguf_file_answers_in_this_process() {
+    let Ok(model) = std::env::var("NOSO_TEST_GGUF") else { return };
     let config = LlmConfig { model: Some(model), device: Device::Cpu, ..LlmConfig::default() };
     let engine = MistralRs::load(&config, None).unwrap();
-    for question in ["ИБС", "Хронический гастрит, ремиссия"] {
-        let request = ask(question, Constraint::Free);
-        let ours = engine.generate(std::slice::from_ref(&request)).remove(0).unwrap();
-        let theirs = server.generate(&[request]).remove(0).unwrap();
-        assert_eq!(ours.text.trim(), theirs.text.trim());
-        assert_eq!(ours.prompt_tokens, theirs.prompt_tokens);
-    }
+    let answer = || engine.generate(&[ask("Хронический гастрит, ремиссия", Constraint::Free)]).remove(0).unwrap();
+    assert!(answer().prompt_tokens > 10 && answer().answer_tokens > 0);
+    assert_eq!(answer(), answer());
     let labels: Vec<String> = (0..=15).map(|number| number.to_string()).collect();
     let choice = engine.generate(&[ask("Выбери", Constraint::Choice { labels })]).remove(0).unwrap().choice.unwrap();
     assert!((choice.iter().sum::<f32>() - 1.0).abs() < 1e-4, "{choice:?}");

@@ -16,7 +16,7 @@ use crate::{
     index::{Index, IndexSettings, SourceRow},
     llm::{self, Generate},
     ner::{Ner, crf::CrfNer, llm::LlmNer},
-    prompt::Prompt,
+    prompt::{Prompt, Task},
     rerank::{
         Rerank,
         llm::LlmRerank,
@@ -38,6 +38,8 @@ impl Pipeline {
     /// # Errors
     /// Those of reading models, index and catalogue, and [`crate::Error::Encoder`] if index and encoder do not belong together.
     pub fn load(config: &PipelineConfig) -> Result<Self> {
+        // A model takes minutes to load: what could stop the run anyway is found before.
+        check_prompts(config)?;
         Self::with_models(config, &Models::load(config)?)
     }
 
@@ -101,6 +103,19 @@ impl Models {
     }
 }
 
+/// Loads every prompt that will be needed and lets it go again.
+fn check_prompts(config: &PipelineConfig) -> Result<()> {
+    let look = &config.second_look;
+    let prompts = [
+        (config.ner.engine == NerEngine::Llm, &config.ner.llm.prompt, Task::Extract),
+        (config.rerank.engine == RerankEngine::Llm, &config.rerank.llm.prompt, Task::Select),
+        (look.rounds > 1, &look.reword, Task::Reword),
+        (look.rounds > 2 && !look.descend.is_empty(), &look.descend, Task::Descend),
+    ];
+    let needed = prompts.into_iter().filter(|(needed, ..)| *needed);
+    needed.map(|(_, name, task)| Prompt::load_for(name, task).map(drop)).collect()
+}
+
 /// Documents whose questions are asked together: enough that the engines never wait, few enough that results come in a steady
 /// flow and an interrupted run loses little.
 fn asked_documents(config: &LlmConfig) -> usize {
@@ -117,7 +132,7 @@ fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box
             let settings = config.llm.clone();
             let examples =
                 settings.examples.as_deref().filter(|_| settings.shots > 0).map(load_examples).transpose()?;
-            let prompt = Prompt::load(&settings.prompt)?;
+            let prompt = Prompt::load_for(&settings.prompt, Task::Extract)?;
             Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
         }
         NerEngine::Crf => Ok(Box::new(match &config.model {
@@ -145,7 +160,7 @@ fn load_rerank(
     match rerank.engine {
         RerankEngine::Llm => {
             let model = model.cloned().ok_or_else(no_model)?;
-            let prompt = Prompt::load(&rerank.llm.prompt)?;
+            let prompt = Prompt::load_for(&rerank.llm.prompt, Task::Select)?;
             let settings = rerank.llm.clone();
             let engine = Arc::new(LlmRerank::new(model.clone(), prompt, settings, rerank.candidates));
             let look = (second_look.rounds > 1)

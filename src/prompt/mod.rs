@@ -142,6 +142,19 @@ impl Prompt {
         Self::parse(name_or_path, &source)
     }
 
+    /// Reads a prompt as [`Prompt::load`] does and refuses one for another task.
+    ///
+    /// # Errors
+    /// - [`Error::Prompt`] as for [`Prompt::load`], and for a prompt that asks for something else.
+    pub fn load_for(name_or_path: &str, task: Task) -> Result<Self> {
+        let prompt = Self::load(name_or_path)?;
+        if prompt.task() == task {
+            return Ok(prompt);
+        }
+        let reason = format!("expected a prompt with task {:?}, got one with task {:?}", task, prompt.task());
+        Err(wrong(name_or_path, reason.to_lowercase()))
+    }
+
     /// Reads the text of a prompt file; `origin` is what messages call it.
     ///
     /// # Errors

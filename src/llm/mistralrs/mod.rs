@@ -86,6 +86,7 @@ impl MistralRs {
         let is_file = model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
         let staged = if is_file {
             gguf::check(&model)?;
+            tracing::warn!("GGUF models run, but were not held against a reference token by token as safetensors were");
             None
         } else {
             Some(Staged::new(&model)?)
