@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command with NOSO_TEST_SERVER set to the address of a real OpenAI-compatible server: llama.cpp's, with a tiny random model.
+# Runs a command with NOSO_TEST_SERVER set to the address of a real OpenAI-compatible server, llama.cpp's with a tiny random model,
+# and NOSO_TEST_GGUF to the file of that model.
 #
 # The server comes from PyPI (about 200 MB, a few seconds) into a folder outside the clone. Where that cannot be had within five
 # minutes, or NOSO_SKIP_SERVER is set, the command runs without, and the tests of a real server say that they skip.
@@ -41,5 +42,6 @@ if [ ! -e "$folder/address" ]; then
     exit 1
 fi
 NOSO_TEST_SERVER="$(cat "$folder/address")"
-export NOSO_TEST_SERVER
+NOSO_TEST_GGUF="$folder/tiny.gguf"
+export NOSO_TEST_SERVER NOSO_TEST_GGUF
 "$@"

@@ -1,6 +1,10 @@
 //! Language models.
 
 #[cfg(feature = "llm")]
+mod coding;
+#[cfg(feature = "llm")]
+mod constrained;
+#[cfg(feature = "llm")]
 mod parity;
 #[cfg_attr(not(feature = "llm"), allow(dead_code))]
 mod tiny;

@@ -13,9 +13,11 @@ use std::{
 
 use noso::{
     Error, Result,
+    config::{Device, LlmConfig},
     data::{Message, Role},
     llm::{
         Answer, Constraint, Finish, Generate, Request,
+        mistralrs::MistralRs,
         openai::{Server, ServerSettings, Structured},
     },
 };
@@ -504,4 +506,22 @@ fn a_real_servers_refusal_is_an_error_of_the_request() {
     let answers = engine.generate(&[ask(&long, Constraint::Free), ask("Вопрос", Constraint::Free)]);
     assert!(told(answers[0].as_ref().unwrap_err()).contains("status 400"));
     assert!(answers[1].is_ok());
+}
+
+/// The same file in this process and on a server that shares no code with it.
+#[test]
+fn a_gguf_file_answers_in_this_process_as_on_the_server() {
+    let (Some(server), Ok(model)) = (real_server(Structured::Auto), std::env::var("NOSO_TEST_GGUF")) else { return };
+    let config = LlmConfig { model: Some(model), device: Device::Cpu, ..LlmConfig::default() };
+    let engine = MistralRs::load(&config, None).unwrap();
+    for question in ["ИБС", "Хронический гастрит, ремиссия"] {
+        let request = ask(question, Constraint::Free);
+        let ours = engine.generate(std::slice::from_ref(&request)).remove(0).unwrap();
+        let theirs = server.generate(&[request]).remove(0).unwrap();
+        assert_eq!(ours.text.trim(), theirs.text.trim());
+        assert_eq!(ours.prompt_tokens, theirs.prompt_tokens);
+    }
+    let labels: Vec<String> = (0..=15).map(|number| number.to_string()).collect();
+    let choice = engine.generate(&[ask("Выбери", Constraint::Choice { labels })]).remove(0).unwrap().choice.unwrap();
+    assert!((choice.iter().sum::<f32>() - 1.0).abs() < 1e-4, "{choice:?}");
 }

@@ -2,13 +2,13 @@
 """Answers chats with transformers' `generate`: the peer of Noso's language model engine.
 
     python3 scripts/peers/generate.py MODEL EXCHANGES.jsonl [--batch N] [--device cuda] [--dtype bfloat16]
-    python3 scripts/peers/generate.py --make tiny|0.5b FOLDER
+    python3 scripts/peers/generate.py --make tiny|0.5b|7b FOLDER
 
 A line of EXCHANGES holds `messages` (the chat) and `answer_tokens` (how many tokens the answer shall have, chosen greedily);
 `scripts/bench_llm.sh` writes there what Noso asked, so that both do the same work. A batch takes the longest answer of its
 chats. Prints one JSON line: chats, tokens of prompts and answers without padding, seconds after one chat to warm up.
 
-`--make` writes a model with random weights: of the size of Qwen2.5-0.5B, or of a few hundred KB, with the tokenizer of the
+`--make` writes a model with random weights: of the size of Qwen2.5-0.5B or -7B, or of a few hundred KB, with the tokenizer of the
 tests, whose 448 tokens alone are ever answered.
 """
 import argparse
@@ -29,6 +29,9 @@ SIZES = {
     "0.5b": ("qwen2", {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
                        "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
                        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}}),
+    "7b": ("qwen2", {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+                     "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+                     "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}}),
 }
 
 
@@ -41,6 +44,8 @@ def make(size, folder):
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():  # no token that the tokenizer lacks has a logit other than 0
         model.get_input_embeddings().weight[448:] = 0
+    if size == "7b":
+        model.to(torch.bfloat16)  # as such models are published; the others are compared on the CPU, in f32
     model.save_pretrained(folder)
     for path in [FIXTURES / family / "tokenizer_config.json", FIXTURES / "tokenizer.json"]:
         shutil.copy(path, folder)

@@ -9,6 +9,7 @@ mod eval;
 mod index;
 mod llm;
 mod manifest;
+mod prompt;
 mod stages;
 mod train;
 
@@ -49,6 +50,8 @@ enum Command {
     Index(index::Args),
     /// Train the models of the shipped engine from an annotated corpus
     Train(train::Args),
+    /// List, render or try out the prompts of language models
+    Prompt(prompt::Args),
     /// Describe a LoRA adapter, or merge it into a model
     #[cfg(feature = "llm")]
     Adapter(adapter::Args),
@@ -77,6 +80,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Index(args) => index::run(args),
         Command::Train(args) => train::run(args),
+        Command::Prompt(args) => prompt::run(args),
         #[cfg(feature = "llm")]
         Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),

@@ -24,6 +24,9 @@ fn chunks(source: &str) -> Vec<&str> {
 /// A piece begins and ends with a chunk, holds a letter or digit, and neither an apostrophe (it would end the item) nor a
 /// backslash.
 pub(super) fn verbatim(source: &str, max_items: usize) -> String {
+    if !source.contains(char::is_alphanumeric) {
+        return "start: \"[]\"\n".into(); // a grammar with a piece that nothing can be is refused
+    }
     let chunks = json!({ "substring_chunks": chunks(source) });
     let more = max_items.saturating_sub(1);
     format!(

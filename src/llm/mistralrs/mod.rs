@@ -6,6 +6,7 @@
 //! that falls silent is given up.
 
 mod choice;
+mod gguf;
 mod grammar;
 mod hub;
 mod record;
@@ -22,7 +23,7 @@ use std::{
 
 use mistralrs::{
     Constraint as Grammar, CustomLogitsProcessor, GgufModelBuilder, IsqBits, Model, ModelDType, NormalRequest,
-    RequestMessage, Response, SamplingParams, TextMessageRole, TextMessages, TextModelBuilder, best_device,
+    RequestMessage, Response, SamplingParams, StopTokens, TextMessageRole, TextMessages, TextModelBuilder, best_device,
     core::DeviceMapSetting, parse_isq_value,
 };
 use tokio::{
@@ -65,6 +66,8 @@ struct Inner {
     context_tokens: usize,
     limits: Limits,
     timeout_s: u64,
+    /// Tokens that end a text. A finished grammar asks for the one it knows, which is not always one that the model stops at.
+    ends: Vec<u32>,
     /// Whether the chat template takes a system turn; if not, its words open the user's.
     system_role: bool,
 }
@@ -81,7 +84,12 @@ impl MistralRs {
             None => resolve(&named)?,
         };
         let is_file = model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-        let staged = if is_file { None } else { Some(Staged::new(&model)?) };
+        let staged = if is_file {
+            gguf::check(&model)?;
+            None
+        } else {
+            Some(Staged::new(&model)?)
+        };
         let tokenizer = staged.as_ref().map(|staged| load_tokenizer(&model, staged.path())).transpose()?;
         let print = match &staged {
             Some(staged) => staged.fingerprint.clone(),
@@ -92,6 +100,7 @@ impl MistralRs {
             let folder = staged.as_ref().map(|staged| staged.path().to_owned());
             move || load_model(&settings, &model, folder)
         })?;
+        let ends = tokenizer.as_ref().map(end_tokens).unwrap_or_default();
         let limits = staged.as_ref().map_or_else(Limits::default, |staged| staged.limits);
         let mut inner = Inner {
             model,
@@ -103,6 +112,7 @@ impl MistralRs {
             context_tokens: config.context_tokens.min(limits.max_tokens.unwrap_or(usize::MAX)),
             limits,
             timeout_s: config.timeout_s,
+            ends,
             system_role: true,
         };
         inner.system_role = runtime.block_on(inner.takes_system_role())?;
@@ -178,6 +188,16 @@ struct Job {
     max_tokens: usize,
     temperature: f64,
     grammar: Grammar,
+}
+
+/// Finds the tokens that, by their names, end a text or a turn.
+fn end_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<u32> {
+    const NAMES: [&str; 7] =
+        ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|im_end|>", "<|end|>", "<eos>"];
+    let mut ends: Vec<u32> = NAMES.iter().filter_map(|name| tokenizer.token_to_id(name)).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 impl Inner {
@@ -302,12 +322,16 @@ impl Inner {
             return Err(lost("it was given up"));
         }
         let (reply, mut replies) = mpsc::channel(1);
+        let constrained = !matches!(job.grammar, Grammar::None);
         let request = NormalRequest {
-            constraint: job.grammar,
             logits_processors: Some(processors),
+            constraint: job.grammar,
             ..NormalRequest::new_simple(
                 RequestMessage::CompletionTokens(job.prompt),
-                sampling(job.temperature, job.max_tokens),
+                SamplingParams {
+                    stop_toks: constrained.then(|| StopTokens::Ids(self.ends.clone())),
+                    ..sampling(job.temperature, job.max_tokens)
+                },
                 reply,
                 0,
                 None,
