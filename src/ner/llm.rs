@@ -90,6 +90,6 @@ impl Ner for LlmNer {
     }
 
     fn fingerprint(&self) -> String {
-        format!("llm {}, {}", self.model.fingerprint(), self.prompt.fingerprint())
+        format!("llm-{}, {}", self.model.fingerprint(), self.prompt.fingerprint())
     }
 }

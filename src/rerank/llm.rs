@@ -272,7 +272,7 @@ impl Rerank for LlmRerank {
     }
 
     fn fingerprint(&self) -> String {
-        format!("llm {}, {}", self.model.fingerprint(), self.prompt.fingerprint())
+        format!("llm-{}, {}", self.model.fingerprint(), self.prompt.fingerprint())
     }
 }
 

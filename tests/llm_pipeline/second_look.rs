@@ -169,7 +169,7 @@ fn the_questions_are_bounded_whatever_is_answered() {
 fn a_bad_second_answer_changes_nothing() {
     let select = |request: &Request, before: usize| match before {
         0 => surely(request, "2", 0.3),
-        _ => said(request, "99"),
+        _ => Answer { text: "99".into(), ..surely(request, "1", 0.9) },
     };
     let model = agent(select, "['Гастрит']", |_| panic!("no walk"));
     let coded = looked(&["second_look.rounds=2", "rerank.llm.on_bad_answer=first"], &model);

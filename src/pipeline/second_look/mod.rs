@@ -171,19 +171,17 @@ impl SecondLook {
     /// and room for the choice that stands. Nothing if there is nothing new.
     fn merged(&self, found: Vec<Vec<Candidate>>, coding: &Coding) -> Option<Vec<Candidate>> {
         let same = |one: &Candidate, other: &Candidate| one.code == other.code && one.text == other.text;
-        let room = self.candidates - usize::from(coding.code.is_some());
+        let room = self.candidates.saturating_sub(usize::from(coding.code.is_some()));
         let longest = found.iter().map(Vec::len).max().unwrap_or(0);
         let in_turn = (0..longest).flat_map(|at| found.iter().filter_map(move |list| list.get(at)));
+        let in_turn = in_turn.map(|candidate| (candidate, room));
+        let offered = coding.candidates.iter().map(|candidate| (candidate, self.candidates));
         let mut merged: Vec<Candidate> = Vec::new();
-        let mut add = |candidates: &mut dyn Iterator<Item = &Candidate>, room: usize| {
-            for candidate in candidates {
-                if merged.len() < room && !merged.iter().any(|known| same(known, candidate)) {
-                    merged.push(candidate.clone());
-                }
+        for (candidate, room) in in_turn.chain(offered) {
+            if merged.len() < room && !merged.iter().any(|known| same(known, candidate)) {
+                merged.push(candidate.clone());
             }
-        };
-        add(&mut in_turn.into_iter(), room);
-        add(&mut coding.candidates.iter(), self.candidates);
+        }
         let is_new = |candidate: &Candidate| !coding.candidates.iter().any(|offered| same(offered, candidate));
         merged.iter().any(is_new).then_some(merged)
     }
