@@ -64,7 +64,7 @@ fn texts_are_coded_counted_and_resumed() {
     }
     let manifest: Value = serde_json::from_slice(&fs::read(format!("{out}.manifest.json")).unwrap()).unwrap();
     assert!(
-        manifest["models"].to_string().contains("llm mistralrs-")
+        manifest["models"].to_string().contains("llm-mistralrs-")
             && manifest["summary"]["asked"]["questions"].as_u64() >= Some(3)
     );
 
@@ -95,7 +95,7 @@ fn each_stage_has_its_adapter() {
         let print = |stage: &str| {
             let models = manifest["models"].as_array().unwrap();
             let print = models.iter().find(|model| model[0] == stage).unwrap()[1].as_str().unwrap();
-            print.split('-').nth(1).unwrap().to_owned() // of the model alone
+            print.split("mistralrs-").nth(1).unwrap()[..32].to_owned() // of the model alone
         };
         (print("ner"), print("rerank"))
     };
