@@ -10,6 +10,8 @@ step "format"
 cargo fmt --check
 step "lints"
 cargo clippy --all-targets --locked -- -D warnings
+step "lints of the build without language models"
+cargo clippy --all-targets --locked --no-default-features -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet
 step "tests"

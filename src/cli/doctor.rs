@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     index::Index,
     ner::crf::CrfNer,
+    prompt::{Prompt, built_in_prompts},
     rerank::nearest::NearestModel,
 };
 
@@ -36,6 +37,8 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
         ),
         ("index", index()),
         ("rerank nearest", rerank()),
+        ("prompts", prompts()),
+        ("language models", language_models()),
         ("pipelines", Ok(config::built_in_pipelines().collect::<Vec<_>>().join(", "))),
     ];
     let mut table = Table::new();
@@ -59,6 +62,21 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
 fn processor() -> Result<String> {
     let threads = rayon::current_num_threads();
     crate::index::available().map(|()| format!("{threads} threads, all that FAISS needs"))
+}
+
+fn prompts() -> Result<String> {
+    let all = built_in_prompts().map(Prompt::load).collect::<Result<Vec<_>>>()?;
+    Ok(format!("{} built in; `noso prompt list` shows them", all.len()))
+}
+
+/// A build without language models is whole without them.
+fn language_models() -> Result<String> {
+    let engines = match (cfg!(feature = "llm"), cfg!(feature = "cuda")) {
+        (false, _) => "left out of this build; `cargo build --release --features llm` brings them",
+        (true, false) => "mistral.rs in this process (CPU), OpenAI-compatible servers; no model ships: name one with --model",
+        (true, true) => "mistral.rs in this process (CPU, CUDA), OpenAI-compatible servers; no model ships: name one with --model",
+    };
+    Ok(engines.into())
 }
 
 fn rerank() -> Result<String> {
