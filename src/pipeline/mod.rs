@@ -12,7 +12,7 @@ use self::second_look::SecondLook;
 use crate::{
     config::DecisionConfig,
     data::{CodeSet, Coded, Coding, Document, Mention, Trace},
-    error::Result,
+    error::{Error, Result},
     ner::{Ner, Recognised},
     rerank::{Linking, Rerank},
     retrieval::Retriever,
@@ -45,8 +45,21 @@ pub struct Pipeline {
 impl Pipeline {
     /// Codes documents in parallel. Each gets its own outcome, in the order given: one that fails does not stop the others.
     pub fn code(&self, documents: &[Document]) -> Vec<Result<Coded>> {
-        let chunks = documents.par_chunks(self.chunk_documents);
-        chunks.flat_map_iter(|chunk| self.link_chunk(chunk, self.recognise(chunk))).collect()
+        let chunks = documents.chunks(self.chunk_documents).collect();
+        self.in_chunks(chunks, |chunk: &[Document]| self.link_chunk(chunk, self.recognise(chunk)))
+    }
+
+    /// Works on chunks in parallel. A pipeline that asks a language model takes them one after another, on the caller's thread: a
+    /// thread of the pool that waits for an answer is one fewer for the model to compute it with.
+    fn in_chunks<C: Send>(
+        &self,
+        chunks: Vec<C>,
+        work: impl Fn(C) -> Vec<Result<Coded>> + Sync + Send,
+    ) -> Vec<Result<Coded>> {
+        if self.asks {
+            return chunks.into_iter().flat_map(work).collect();
+        }
+        chunks.into_par_iter().flat_map_iter(work).collect()
     }
 
     fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
@@ -64,7 +77,7 @@ impl Pipeline {
             .chunks(self.chunk_documents)
             .map(|chunk| (chunk, known.by_ref().take(chunk.len()).collect()))
             .collect();
-        chunks.into_par_iter().flat_map_iter(|(chunk, known)| self.link_chunk(chunk, known)).collect()
+        self.in_chunks(chunks, |(chunk, known)| self.link_chunk(chunk, known))
     }
 
     /// Retrieves candidates for all mentions of some documents together, then has the codes chosen.
@@ -103,10 +116,10 @@ impl Pipeline {
             Ok(Coded { trace, ..coded })
         };
         let outcomes = traces.into_iter().map(|outcome| match outcome {
-            Ok(trace) => chosen.next().map(|coded| finish(trace, coded)),
-            Err(error) => Some(Err(error)),
+            Ok(trace) => finish(trace, chosen.next().unwrap_or_else(|| Err(no_outcome()))),
+            Err(error) => Err(error),
         });
-        outcomes.flatten().collect()
+        outcomes.collect()
     }
 
     /// Lists stage and hash of every model, index and catalogue that can change a result.
@@ -131,6 +144,14 @@ impl Pipeline {
     /// Returns the stage that finds candidates.
     pub fn retriever(&self) -> &Retriever {
         &self.retriever
+    }
+}
+
+fn no_outcome() -> Error {
+    Error::Generation {
+        engine: "the re-ranker".into(),
+        reason: "a document was passed over".into(),
+        engine_lost: false,
     }
 }
 

@@ -77,6 +77,44 @@ fn texts_are_coded_counted_and_resumed() {
     assert_eq!(fs::read(&output).unwrap(), bytes);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_stopped_keeps_what_it_has_and_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let (input, output) = (folder.path().join("notes.txt"), folder.path().join("coded.jsonl"));
+    let notes: String = (1..=40).map(|stage| format!("ХПН {stage} ст. Гастрит\n")).collect();
+    fs::write(&input, notes).unwrap();
+    let prompts = short_prompts(folder.path());
+    let arguments = |more: &[&str]| {
+        let fixed =
+            ["code", "--pipeline", "llm", "--model", &model, "--input-format", "lines", "--output-format", "jsonl"];
+        let paths = ["--input".into(), input.display().to_string(), "--output".into(), output.display().to_string()];
+        let all = fixed.iter().map(|it| (*it).to_owned()).chain(paths).chain(prompts.iter().cloned());
+        all.chain(more.iter().map(|it| (*it).to_owned())).collect::<Vec<_>>()
+    };
+    let partial = folder.path().join("coded.jsonl.partial");
+    let written = || fs::read_to_string(&partial).map_or(0, |text| text.lines().count());
+    let run = std::process::Command::new(assert_cmd::cargo::cargo_bin("noso"))
+        .args(arguments(&[]))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while written() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    let stopped = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
+    assert!(stopped.status.code() == Some(2) && said.contains("--resume"), "{:?}: {said}", stopped.status);
+    assert!(!output.exists() && (1..40).contains(&written()), "{} of 40", written());
+
+    let resumed = arguments(&["--resume"]);
+    noso(&resumed.iter().map(String::as_str).collect::<Vec<_>>()).assert().success().stderr(contains("done before"));
+    let ids: Vec<String> = lines(&output).iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, (1..=40).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
 #[test]
 fn each_stage_has_its_adapter() {
     let folder = tempfile::tempdir().unwrap();
