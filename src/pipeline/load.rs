@@ -112,8 +112,8 @@ fn check_prompts(config: &PipelineConfig) -> Result<()> {
         (look.rounds > 1, &look.reword, Task::Reword),
         (look.rounds > 2 && !look.descend.is_empty(), &look.descend, Task::Descend),
     ];
-    let needed = prompts.into_iter().filter(|(needed, ..)| *needed);
-    needed.map(|(_, name, task)| Prompt::load_for(name, task).map(drop)).collect()
+    let mut needed = prompts.into_iter().filter(|(needed, ..)| *needed);
+    needed.try_for_each(|(_, name, task)| Prompt::load_for(name, task).map(drop))
 }
 
 /// Documents whose questions are asked together: enough that the engines never wait, few enough that results come in a steady

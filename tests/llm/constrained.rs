@@ -27,7 +27,8 @@ fn is_whole(text: &str, piece: &str) -> bool {
     let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     text.match_indices(piece).any(|(at, _)| {
         let (before, after) = (text[..at].chars().next_back(), text[at + piece.len()..].chars().next());
-        !(word(before) && word(piece.chars().next())) && !(word(after) && word(piece.chars().next_back()))
+        let cut = word(before) && word(piece.chars().next()) || word(after) && word(piece.chars().next_back());
+        !cut
     })
 }
 
