@@ -1,6 +1,7 @@
 //! A loaded model and its requests: chats come in, are tokenised, run within their constraint and watched; answers leave.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +45,8 @@ pub(super) struct Engine {
     pub timeout_s: u64,
     /// Tokens that end a text. A finished grammar asks for the one it knows, which is not always one that the model stops at.
     pub ends: Vec<u32>,
+    /// Tokens of the labels asked so far: a look-up goes through the engine's queue.
+    pub labels: Mutex<HashMap<String, Vec<u32>>>,
     /// Whether the chat template takes a system turn; if not, its words open the user's.
     pub system_role: bool,
 }
@@ -139,6 +142,10 @@ impl Engine {
 
     /// Returns the tokens that write `label` at the start of an answer: without the blank that some tokenizers put before a text.
     async fn label_tokens(&self, label: &str) -> Result<Vec<u32>> {
+        let known = self.labels.lock().ok().and_then(|labels| labels.get(label).cloned());
+        if let Some(tokens) = known {
+            return Ok(tokens);
+        }
         let tokens = self.model.tokenize(either::Either::Right(label.to_owned()), None, false, false, None).await;
         let mut tokens = tokens.map_err(|_| lost("it does not tokenise"))?;
         while let Some(&first) = tokens.first() {
@@ -147,6 +154,9 @@ impl Engine {
                 break;
             }
             tokens.remove(0);
+        }
+        if let Ok(mut labels) = self.labels.lock() {
+            labels.insert(label.to_owned(), tokens.clone());
         }
         Ok(tokens)
     }

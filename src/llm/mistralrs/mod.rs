@@ -1,6 +1,6 @@
 //! mistral.rs in this process: a model folder, GGUF file or hub id comes in, an engine leaves that answers requests.
 //!
-//! What mistral.rs 0.8.1 does not guard is guarded here: a model is checked before it is loaded ([`stage`]), loading runs on a
+//! What mistral.rs 0.8.1 does not guard is guarded here: a model is checked before it is loaded (`stage`), loading runs on a
 //! thread of its own so that a panic becomes an error, each request runs in a task that always drains its reply (a dropped
 //! reply kills the engine), the number of requests in flight is bounded (queued ones preallocate caches), and an engine
 //! that falls silent is given up.
@@ -81,6 +81,7 @@ impl MistralRs {
             limits,
             timeout_s: config.timeout_s,
             ends,
+            labels: Mutex::default(),
             system_role: true,
         };
         engine.system_role = runtime.block_on(engine.takes_system_role())?;
