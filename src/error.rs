@@ -196,7 +196,7 @@ impl Error {
             Self::ModelLoad { hint, .. } => hint.clone(),
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
-            Self::Setting { .. } => "pipelines/default.toml in the source lists every key with its range".into(),
+            Self::Setting { .. } => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
             _ => return None,
         };
         Some(hint)

@@ -31,6 +31,8 @@ use crate::{
 const KILLED: i32 = 130;
 /// Bytes of text after which a batch is closed, so that huge documents do not pile up.
 const BATCH_BYTES: usize = 16 << 20;
+/// Documents in a row that may be lost with their engine before the run stops: the rest is better left for `--resume`.
+const LOST_IN_A_ROW: u64 = 8;
 /// Failures told one by one; the rest is counted.
 const SHOWN_FAILURES: u64 = 10;
 
@@ -123,14 +125,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         super::load_catalog(Some(path))?;
     }
     let pipeline = Arc::new(Pipeline::load(&config)?);
+    if let Some(output) = args.output.as_deref().filter(|_| args.resume) {
+        Manifest::check(output, &config, &pipeline)?;
+    }
     let mut writer = args.writer(&pipeline)?;
+    if let Some(output) = &args.output {
+        // Also a run that is killed leaves word of what it was.
+        Manifest::new("code", &config, &pipeline, &Summary::default(), documents.report()).write(output)?;
+    }
     let progress = progress(args.expected_documents(&pipeline, &options));
     let summary = Run::new(args.limit, progress)?.code(&mut documents, &pipeline, writer.as_mut())?;
     if !summary.interrupted {
         writer.finish()?;
     }
     summary.print(documents.report());
-    if summary.interrupted {
+    if summary.interrupted && args.output.is_some() {
         eprintln!("stopped before the end; run the same command with --resume to go on");
     }
     if let Some(output) = &args.output {
@@ -203,6 +212,8 @@ struct Run {
     progress: ProgressBar,
     /// Set by Ctrl-C.
     stop: Arc<AtomicBool>,
+    /// Documents in a row that were lost with their engine.
+    lost: u64,
 }
 
 impl Run {
@@ -218,7 +229,7 @@ impl Run {
         };
         ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
         let left = limit.unwrap_or(usize::MAX);
-        Ok(Self { left, summary: Summary::default(), started: Instant::now(), progress, stop })
+        Ok(Self { left, summary: Summary::default(), started: Instant::now(), progress, stop, lost: 0 })
     }
 
     fn code(mut self, documents: &mut Documents, pipeline: &Pipeline, writer: &mut dyn Writer) -> Result<Summary> {
@@ -234,14 +245,26 @@ impl Run {
             for (document, outcome) in batch.iter().zip(pipeline.code(&batch)) {
                 match outcome {
                     Ok(coded) => match writer.write(document, &coded) {
-                        Ok(()) => self.summary.add(&coded),
+                        Ok(()) => {
+                            self.lost = 0;
+                            self.summary.add(&coded);
+                        }
                         Err(error) if concerns_one_document(&error) => self.failed(&error.to_string()),
                         Err(error) => return Err(error),
                     },
-                    Err(error) => self.failed(&format!("document {}: {error}", document.id)),
+                    Err(error) => {
+                        self.lost = if is_engine_lost(&error) { self.lost + 1 } else { 0 };
+                        let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                        self.failed(&format!("document {}: {error}{hint}", document.id));
+                    }
                 }
             }
             self.progress.inc(batch.len() as u64);
+            if self.lost >= LOST_IN_A_ROW {
+                eprintln!("error: the language model is gone: {} documents in a row got no answer", self.lost);
+                self.summary.interrupted = true;
+                break;
+            }
         }
         self.progress.finish_and_clear();
         self.summary.seconds = self.started.elapsed().as_secs_f64();
@@ -285,6 +308,10 @@ fn progress(documents: Option<u64>) -> ProgressBar {
     };
     let style = ProgressStyle::with_template(template);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+fn is_engine_lost(error: &Error) -> bool {
+    matches!(error, Error::Generation { engine_lost: true, .. })
 }
 
 /// Tells a document whose id makes no file name from a disk that takes nothing more.

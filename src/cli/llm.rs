@@ -66,7 +66,7 @@ mod tests {
             "--adapter-ner=C:\\adapters\\1.5",
             "--adapter-rerank=true",
         ];
-        let llm = PipelineConfig::load("default", &settings(&arguments)).unwrap().llm;
+        let llm = PipelineConfig::load("llm", &settings(&arguments)).unwrap().llm;
         assert_eq!(llm.model.as_deref(), Some("models/it's \"mine\""));
         assert_eq!(llm.servers, ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]);
         assert!(llm.allow_remote);

@@ -6,13 +6,14 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     artifact,
     config::PipelineConfig,
     corpus::RepairReport,
     data::{AnswerFault, Trace},
-    error::Result,
+    error::{Error, Result},
     pipeline::Pipeline,
 };
 
@@ -143,16 +144,41 @@ impl<'a> Manifest<'a> {
         }
     }
 
+    /// Refuses to continue a run whose pipeline or models were others; a run without a manifest is continued.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] that names what differs.
+    pub fn check(output: &Path, config: &PipelineConfig, pipeline: &Pipeline) -> Result<()> {
+        let Ok(bytes) = std::fs::read(Self::path(output)) else { return Ok(()) };
+        let Ok(before) = serde_json::from_slice::<Value>(&bytes) else { return Ok(()) };
+        let now =
+            [("pipeline", serde_json::to_value(config)), ("models", serde_json::to_value(pipeline.fingerprints()))];
+        for (key, now) in now {
+            if now.is_ok_and(|now| before.get(key).is_some_and(|before| *before != now)) {
+                return Err(Error::Setting {
+                    key: "resume".into(),
+                    expected: format!("the same {key} as in {}", Self::path(output).display()),
+                    got: "another; choose another --output, or give the options of that run".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns `manifest.json` in an output folder, or `FILE.manifest.json` beside an output file.
+    fn path(output: &Path) -> PathBuf {
+        match output.is_dir() {
+            true => output.join("manifest.json"),
+            false => PathBuf::from(format!("{}.manifest.json", output.display())),
+        }
+    }
+
     /// Writes `manifest.json` into an output folder, or `FILE.manifest.json` beside an output file.
     ///
     /// # Errors
     /// - [`crate::Error::Write`] if that fails.
     pub fn write(&self, output: &Path) -> Result<()> {
-        let path = if output.is_dir() {
-            output.join("manifest.json")
-        } else {
-            PathBuf::from(format!("{}.manifest.json", output.display()))
-        };
+        let path = Self::path(output);
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
         artifact::write_atomic(&path, &json)

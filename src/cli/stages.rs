@@ -120,8 +120,8 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
     let mentions: Vec<Vec<Mention>> = gold.iter().map(gold_mentions).collect();
     let flat: Vec<Mention> = mentions.iter().flatten().cloned().collect();
     let retrieved = pipeline.retriever().retrieve(&flat)?;
-    let linked = codings(pipeline.link(&documents, mentions))?.concat();
-    let coded = codings(pipeline.code(&documents))?;
+    let linked = codings(&documents, pipeline.link(&documents, mentions))?.concat();
+    let coded = codings(&documents, pipeline.code(&documents))?;
 
     let link = |right: fn(&IcdCode, &IcdCode) -> bool, confidence: fn(&Coding) -> f32| {
         let pairs = linked.iter().zip(&codes).filter_map(|(coding, gold)| {
@@ -143,8 +143,16 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
     })
 }
 
-fn codings(outcomes: Vec<crate::Result<Coded>>) -> crate::Result<Vec<Vec<Coding>>> {
-    outcomes.into_iter().map(|outcome| outcome.map(|coded| coded.codings)).collect()
+/// A figure over fewer documents than were given would be another figure, so one that fails ends the command.
+fn codings(documents: &[Document], outcomes: Vec<crate::Result<Coded>>) -> anyhow::Result<Vec<Vec<Coding>>> {
+    let named = |(document, outcome): (&Document, crate::Result<Coded>)| {
+        let failed = |error: crate::Error| {
+            let told = format!("document {}: {error}", document.id);
+            anyhow::Error::new(error).context(told)
+        };
+        Ok(outcome.map_err(failed)?.codings)
+    };
+    documents.iter().zip(outcomes).map(named).collect()
 }
 
 /// Makes mentions of the gold entities that have a code.

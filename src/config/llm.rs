@@ -291,6 +291,15 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
         return Err(setting("ner.llm.examples", "an annotated brat folder to draw `ner.llm.shots` from", "none"));
     }
     let asks = config.ner.engine == NerEngine::Llm || config.rerank.engine == RerankEngine::Llm;
+    let names =
+        llm.model.is_some() || !llm.servers.is_empty() || llm.adapter_ner.is_some() || llm.adapter_rerank.is_some();
+    if names && !asks {
+        return Err(setting(
+            "llm",
+            "a pipeline that asks a language model (--pipeline llm)",
+            "a model and no stage that asks it",
+        ));
+    }
     if asks && llm.model.is_none() && llm.servers.is_empty() {
         return Err(setting(
             "llm.model",

@@ -209,7 +209,7 @@ impl PipelineConfig {
         }
         let config: Self = table.try_into().map_err(|e: toml::de::Error| {
             let message = e.message().to_owned();
-            setting(name_or_path, "the keys of `pipelines/default.toml`", &message)
+            setting(&format!("pipeline {name_or_path}"), "keys that pipelines/default.toml and llm.toml list", &message)
         })?;
         config.check()?;
         Ok(config)

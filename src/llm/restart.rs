@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 type Load = Box<dyn Fn() -> Result<Arc<dyn Generate>> + Send + Sync>;
 
 /// Loads its engine again when it is lost, and asks what was lost with it once more, one request at a time, so that one that
-/// kills the engine takes no other along.
+/// kills the engine takes no other along. The dead engine is let go before, for two may not fit into memory.
 pub struct Restarting {
     load: Load,
-    engine: Mutex<Arc<dyn Generate>>,
+    /// `None` after a load that failed; the next request tries again.
+    engine: Mutex<Option<Arc<dyn Generate>>>,
     fingerprint: String,
 }
 
@@ -23,21 +24,41 @@ impl Restarting {
     pub fn new(load: impl Fn() -> Result<Arc<dyn Generate>> + Send + Sync + 'static) -> Result<Self> {
         let engine = load()?;
         let fingerprint = engine.fingerprint();
-        Ok(Self { load: Box::new(load), engine: Mutex::new(engine), fingerprint })
+        Ok(Self { load: Box::new(load), engine: Mutex::new(Some(engine)), fingerprint })
     }
 
-    fn engine(&self) -> MutexGuard<'_, Arc<dyn Generate>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<dyn Generate>>> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Loads the engine anew unless another thread has replaced `dead` meanwhile.
-    fn replace(&self, dead: &Arc<dyn Generate>) -> Result<Arc<dyn Generate>> {
-        let mut engine = self.engine();
-        if Arc::ptr_eq(&engine, dead) {
-            tracing::warn!("the language model's engine is lost; loading it again");
-            *engine = (self.load)()?;
+    /// Returns the engine, loaded anew if it is gone.
+    fn engine(&self) -> Result<Arc<dyn Generate>> {
+        let mut slot = self.slot();
+        if let Some(engine) = &*slot {
+            return Ok(engine.clone());
         }
-        Ok(engine.clone())
+        tracing::warn!("the language model's engine is lost; loading it again");
+        let engine = (self.load)().map_err(|error| Error::Generation {
+            engine: "the language model".into(),
+            reason: format!("it was lost and cannot be loaded again: {error}"),
+            engine_lost: true,
+        })?;
+        *slot = Some(engine.clone());
+        Ok(engine)
+    }
+
+    /// Asks the engine, and lets it go if it is lost.
+    fn ask(&self, requests: &[Request]) -> Result<Vec<Result<Answer>>> {
+        let engine = self.engine()?;
+        let answers = engine.generate(requests);
+        if answers.iter().any(is_lost) {
+            let mut slot = self.slot();
+            // Another thread may have replaced it meanwhile.
+            if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, &engine)) {
+                *slot = None;
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -47,25 +68,23 @@ fn is_lost(answer: &Result<Answer>) -> bool {
 
 impl Generate for Restarting {
     fn generate(&self, requests: &[Request]) -> Vec<Result<Answer>> {
-        let mut engine = self.engine().clone();
-        let mut answers = engine.generate(requests);
-        let mut is_dead = true;
-        for (request, answer) in requests.iter().zip(&mut answers).filter(|(_, answer)| is_lost(answer)) {
-            if is_dead {
-                match self.replace(&engine) {
-                    Ok(fresh) => engine = fresh,
-                    Err(error) => {
-                        *answer = Err(error);
-                        continue;
-                    }
-                }
+        let one = |request: &Request| {
+            let again = self.ask(std::slice::from_ref(request))?.pop();
+            again.unwrap_or_else(|| {
+                Err(Error::Generation {
+                    engine: "the language model".into(),
+                    reason: "it passed a question over".into(),
+                    engine_lost: false,
+                })
+            })
+        };
+        match self.ask(requests) {
+            Err(_) => requests.iter().map(one).collect(),
+            Ok(answers) => {
+                let second = |(request, answer)| if is_lost(&answer) { one(request) } else { answer };
+                requests.iter().zip(answers).map(second).collect()
             }
-            if let Some(again) = engine.generate(std::slice::from_ref(request)).pop() {
-                *answer = again;
-            }
-            is_dead = is_lost(answer);
         }
-        answers
     }
 
     fn fingerprint(&self) -> String {

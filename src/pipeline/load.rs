@@ -8,7 +8,7 @@ use std::{
 use super::{Pipeline, second_look::SecondLook};
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::{Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
+    config::{Device, Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
     corpus,
     data::{AnnotatedDocument, Origin},
     embed::{Embed, ngram::NgramEncoder},
@@ -120,6 +120,8 @@ fn check_prompts(config: &PipelineConfig) -> Result<()> {
 /// flow and an interrupted run loses little.
 fn asked_documents(config: &LlmConfig) -> usize {
     match config.servers.len() {
+        // On the CPU a model works on one request at a time.
+        0 if config.device == Device::Cpu || !cfg!(feature = "cuda") => 1,
         0 => 2 * config.max_in_flight.unwrap_or(1),
         servers => 2 * servers * config.max_in_flight.unwrap_or(SERVER_IN_FLIGHT),
     }

@@ -153,7 +153,7 @@ impl LlmRerank {
         let chosen = &candidates[0];
         let together = |speaks: &dyn Fn(&Candidate) -> bool| -> f32 {
             let told = candidates.iter().filter(|_| selection.shares.is_some());
-            told.filter(|candidate| speaks(candidate)).map(|candidate| candidate.score).sum()
+            told.filter(|candidate| speaks(candidate)).fold(0.0, |sum, candidate| sum + candidate.score)
         };
         let of_code = together(&|candidate| candidate.code == chosen.code);
         let of_group = together(&|candidate| candidate.code.group() == chosen.code.group());

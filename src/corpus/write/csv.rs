@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     corpus::{ids::IdSet, offsets::Offsets},
-    data::{Coded, Coding, Document},
+    data::{Coded, Coding, Document, Span},
     error::{Error, Result},
 };
 
@@ -67,14 +67,16 @@ impl Csv {
     }
 
     fn row(&self, id: &str, offsets: &Offsets<'_>, coding: &Coding) -> Vec<String> {
-        let span = coding.mention.span;
+        let place = |number: fn(&Span, &Offsets<'_>) -> usize| {
+            coding.span.map_or_else(String::new, |span| number(&span, offsets).to_string())
+        };
         let mut row = vec![
             id.to_owned(),
-            offsets.char(span.start_byte()).to_string(),
-            offsets.char(span.end_byte()).to_string(),
-            span.start_byte().to_string(),
-            span.end_byte().to_string(),
-            span.slice(offsets.text()).to_owned(),
+            place(|span, offsets| offsets.char(span.start_byte())),
+            place(|span, offsets| offsets.char(span.end_byte())),
+            place(|span, _| span.start_byte()),
+            place(|span, _| span.end_byte()),
+            coding.mention.span.slice(offsets.text()).to_owned(),
             coding.code.as_ref().map(ToString::to_string).unwrap_or_default(),
             title_of(coding, &self.lookup).to_string(),
             rounded(coding.confidence).to_string(),

@@ -33,10 +33,11 @@ struct Line<'a> {
 
 #[derive(Serialize)]
 struct Mention<'a> {
-    start_char: usize,
-    end_char: usize,
-    start_byte: usize,
-    end_byte: usize,
+    /// Place that is reported; none where the chosen entry's words do not stand in the document.
+    start_char: Option<usize>,
+    end_char: Option<usize>,
+    start_byte: Option<usize>,
+    end_byte: Option<usize>,
     text: &'a str,
     code: Option<&'a IcdCode>,
     title: Cow<'a, str>,
@@ -100,13 +101,13 @@ impl Writer for Jsonl {
 }
 
 fn mention<'a>(coding: &'a Coding, offsets: &Offsets<'a>, explain: bool, lookup: &Lookup) -> Mention<'a> {
-    let span = coding.mention.span;
+    let (start_byte, end_byte) = (coding.span.map(|span| span.start_byte()), coding.span.map(|span| span.end_byte()));
     Mention {
-        start_char: offsets.char(span.start_byte()),
-        end_char: offsets.char(span.end_byte()),
-        start_byte: span.start_byte(),
-        end_byte: span.end_byte(),
-        text: span.slice(offsets.text()),
+        start_char: start_byte.map(|byte| offsets.char(byte)),
+        end_char: end_byte.map(|byte| offsets.char(byte)),
+        start_byte,
+        end_byte,
+        text: coding.mention.span.slice(offsets.text()),
         code: coding.code.as_ref(),
         title: title_of(coding, lookup),
         confidence: rounded(coding.confidence),

@@ -31,6 +31,9 @@ const NAME: &str = "mistral.rs";
 /// How often a waiting request looks whether the engine still lives.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Tokens of a prompt that the slowest machine worth waiting for reads in a second.
+const SLOWEST_PROMPT_TOKENS_S: f64 = 4.0;
+
 /// A loaded model.
 pub(super) struct Engine {
     pub model: Model,
@@ -45,6 +48,8 @@ pub(super) struct Engine {
     pub timeout_s: u64,
     /// Tokens that end a text. A finished grammar asks for the one it knows, which is not always one that the model stops at.
     pub ends: Vec<u32>,
+    /// What the tokenizer would take for a control token wherever it stands.
+    pub controls: Vec<String>,
     /// Tokens of the labels asked so far: a look-up goes through the engine's queue.
     pub labels: Mutex<HashMap<String, Vec<u32>>>,
     /// Whether the chat template takes a system turn; if not, its words open the user's.
@@ -64,7 +69,8 @@ impl Engine {
         let prompt = self.chat_tokens(&request.messages).await?;
         let room = self.room(prompt.len());
         if room == 0 {
-            let reason = format!("the prompt has {} tokens, the context {}", prompt.len(), self.context_tokens);
+            let (prompt, context) = (prompt.len(), self.context_tokens);
+            let reason = format!("the prompt has {prompt} tokens, the context {context} (`llm.context_tokens`)");
             return Err(refused(&reason));
         }
         let max_tokens = request.max_tokens.min(room);
@@ -96,7 +102,7 @@ impl Engine {
         let recorder = record::recorder(record.clone(), self.heart.clone(), prompt_tokens);
         let job = Job { prompt, max_tokens, temperature: request.temperature, grammar };
         let done = self.run(job, vec![recorder]).await?;
-        let tokens = finished(&record);
+        let tokens = finished(&record, request.temperature);
         Ok(Answer {
             text: done.text,
             finish: done.finish,
@@ -122,6 +128,11 @@ impl Engine {
         let mut answer_tokens = 0;
         for walk in trie.walks() {
             let max_tokens = walk.len() + 1;
+            if self.room(prompt.len()) < max_tokens {
+                return Err(refused(
+                    "the context has no room for the answer; shorten the text or raise `llm.context_tokens`",
+                ));
+            }
             answer_tokens += max_tokens;
             let heart = record::recorder(Arc::default(), self.heart.clone(), prompt.len());
             let processor = scorer.walk(walk, prompt.len());
@@ -165,6 +176,7 @@ impl Engine {
         let messages = if self.system_role { messages.to_vec() } else { without_system(messages) };
         let mut chat = TextMessages::new();
         for Message { role, content } in messages {
+            let content = self.without_controls(content);
             let role = match role {
                 Role::System => TextMessageRole::System,
                 Role::User => TextMessageRole::User,
@@ -177,9 +189,25 @@ impl Engine {
         tokens.map_err(|_| refused("the model's chat template refuses the chat"))
     }
 
+    /// Breaks control tokens that a text spells out (`<|eot_id|>`), so that no note can end its turn and begin another's.
+    fn without_controls(&self, mut content: String) -> String {
+        for control in self.controls.iter().filter(|control| !control.trim().is_empty()) {
+            if content.contains(control.as_str()) {
+                let mut broken = control.clone();
+                broken.insert(broken.chars().next().map_or(0, char::len_utf8), '\u{200b}');
+                content = content.replace(control.as_str(), &broken);
+            }
+        }
+        content
+    }
+
     pub async fn takes_system_role(&self) -> Result<bool> {
         let turn = |role| Message { role, content: "?".into() };
-        Ok(self.chat_tokens(&[turn(Role::System), turn(Role::User)]).await.is_ok())
+        match self.chat_tokens(&[turn(Role::System), turn(Role::User)]).await {
+            Ok(_) => Ok(true),
+            // A template that takes no user's turn either is broken.
+            Err(_) => self.chat_tokens(&[turn(Role::User)]).await.map(|_| false),
+        }
     }
 
     pub async fn run(&self, job: Job, processors: Vec<Arc<dyn CustomLogitsProcessor>>) -> Result<Done> {
@@ -187,6 +215,8 @@ impl Engine {
         if self.lost.load(Ordering::Relaxed) {
             return Err(lost("it was given up"));
         }
+        // The first token comes after the whole prompt was read, and only then the sampler shows that the engine lives.
+        let patience_s = self.timeout_s as f64 + job.prompt.len() as f64 / SLOWEST_PROMPT_TOKENS_S;
         let (reply, mut replies) = mpsc::channel(1);
         let constrained = !matches!(job.grammar, Grammar::None);
         let request = NormalRequest {
@@ -212,8 +242,10 @@ impl Engine {
             match tokio::time::timeout(LOOK, replies.recv()).await {
                 Ok(Some(response)) => return Done::of(response),
                 Ok(None) => return Err(self.give_up("it has stopped")),
-                Err(_) if self.heart.silence_s() > self.timeout_s as f64 => {
-                    return Err(self.give_up(&format!("no token for {} s", self.timeout_s)));
+                Err(_) if self.heart.silence_s() > patience_s => {
+                    // Should it answer after all, its reply must still be taken: an engine panics where nobody listens.
+                    tokio::spawn(async move { while replies.recv().await.is_some() {} });
+                    return Err(self.give_up(&format!("no token for {patience_s:.0} s (`llm.timeout_s` allows more)")));
                 }
                 Err(_) => {}
             }
@@ -253,9 +285,9 @@ impl Done {
     }
 }
 
-pub(super) fn finished(record: &Mutex<Record>) -> Vec<(u32, f32)> {
+pub(super) fn finished(record: &Mutex<Record>, temperature: f64) -> Vec<(u32, f32)> {
     let Ok(mut record) = record.lock() else { return Vec::new() };
-    record.finish();
+    record.finish(temperature == 0.0);
     std::mem::take(&mut record.tokens)
 }
 

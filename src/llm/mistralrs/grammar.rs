@@ -1,15 +1,27 @@
 //! A document comes in; a grammar leaves that lets a model say nothing but pieces of it.
 
 use serde_json::json;
+use unicode_normalization::char::is_combining_mark;
 
-/// Words, blanks and signs of `source`, each run of a kind a chunk, so that pieces begin and end at word boundaries.
+/// Words (with the marks that combine with their letters), runs of blanks, and single signs of `source`: pieces made of them begin
+/// and end at word boundaries.
 fn chunks(source: &str) -> Vec<&str> {
-    let kind = |c: char| (c.is_alphanumeric(), c.is_whitespace());
+    #[derive(PartialEq)]
+    enum Kind {
+        Word,
+        Blank,
+        Sign,
+    }
+    let kind = |c: char| match c {
+        c if c.is_alphanumeric() || is_combining_mark(c) => Kind::Word,
+        c if c.is_whitespace() => Kind::Blank,
+        _ => Kind::Sign,
+    };
     let mut chunks = Vec::new();
     let mut start = 0;
     let mut last = None;
     for (at, c) in source.char_indices() {
-        if last.is_some_and(|last| last != kind(c)) {
+        if last.is_some_and(|last| last != kind(c) || last == Kind::Sign) {
             chunks.push(&source[start..at]);
             start = at;
         }
@@ -46,6 +58,8 @@ mod tests {
         let text = "ИБС, ПИКС(2019). «ГБ»\n3 ст";
         assert_eq!(chunks(text).concat(), text);
         assert_eq!(chunks("ИБС, ПИКС"), ["ИБС", ",", " ", "ПИКС"]);
+        assert_eq!(chunks("(ХСН)."), ["(", "ХСН", ")", "."]);
+        assert_eq!(chunks("и\u{306}од"), ["и\u{306}од"]);
         assert_eq!(chunks(""), [""]);
     }
 }

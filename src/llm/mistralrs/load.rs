@@ -42,8 +42,18 @@ pub(super) fn load_model(config: &LlmConfig, model: &Path, folder: Option<PathBu
         .build()
         .map_err(|e| broken(e.to_string()))?;
     let device = best_device(config.device == Device::Cpu).map_err(|e| broken(e.to_string()))?;
-    if config.device == Device::Cuda && !device.is_cuda() {
-        return Err(Error::NotBuilt { engine: "CUDA", feature: "cuda" });
+    match (config.device, device.is_cuda()) {
+        (Device::Cuda, false) if cfg!(feature = "cuda") => return Err(broken("no GPU was found".into())),
+        (Device::Cuda, false) => return Err(Error::NotBuilt { engine: "CUDA", feature: "cuda" }),
+        (_, false) if matches!(config.dtype, Dtype::Bf16 | Dtype::F16) => {
+            let reason = "the CPU does not multiply 16-bit numbers".into();
+            return Err(load_error(model, reason, "leave `llm.dtype` at auto, or use a GPU"));
+        }
+        _ if folder.is_none() && (config.quantization.is_some() || config.dtype != Dtype::Auto) => {
+            let reason = "a GGUF file brings its own number formats".into();
+            return Err(load_error(model, reason, "leave `llm.quantization` and `llm.dtype` out"));
+        }
+        _ => {}
     }
     let quantization = config.quantization.as_deref().map(|name| quantization(name, &device)).transpose()?;
     let max_sequences = max_in_flight(config);
@@ -113,4 +123,13 @@ pub(super) fn end_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<u32> {
     ends.sort_unstable();
     ends.dedup();
     ends
+}
+
+/// Lists the spellings of control tokens.
+pub(super) fn control_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {
+    let added = tokenizer.get_added_tokens_decoder();
+    let mut controls: Vec<String> =
+        added.into_values().filter(|token| token.special).map(|token| token.content).collect();
+    controls.sort();
+    controls
 }

@@ -25,9 +25,9 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 pub(super) use self::hub::resolve;
 use self::{
     engine::{Engine, Job, finished, lost},
-    load::{end_tokens, guarded, load_model, load_tokenizer, max_in_flight},
+    load::{control_tokens, end_tokens, guarded, load_model, load_tokenizer, max_in_flight},
     record::{Heartbeat, Record},
-    stage::{Limits, Staged},
+    stage::{Limits, Staged, load_error},
 };
 use super::{Answer, Generate, Request};
 use crate::{config::LlmConfig, data::Message, error::Result};
@@ -68,6 +68,7 @@ impl MistralRs {
             let folder = staged.as_ref().map(|staged| staged.path().to_owned());
             move || load_model(&settings, &model, folder)
         })?;
+        let controls = tokenizer.as_ref().map(control_tokens).unwrap_or_default();
         let ends = tokenizer.as_ref().map(end_tokens).unwrap_or_default();
         let limits = staged.as_ref().map_or_else(Limits::default, |staged| staged.limits);
         let mut engine = Engine {
@@ -81,10 +82,14 @@ impl MistralRs {
             limits,
             timeout_s: config.timeout_s,
             ends,
+            controls,
             labels: Mutex::default(),
             system_role: true,
         };
-        engine.system_role = runtime.block_on(engine.takes_system_role())?;
+        engine.system_role = runtime.block_on(engine.takes_system_role()).map_err(|_| {
+            let hint = "its chat template does not render; take the one that was published with the model";
+            load_error(Path::new(&named), "the chat template is broken".into(), hint)
+        })?;
         let quantization = config.quantization.as_deref().unwrap_or("none");
         let fingerprint = format!("mistralrs-{print}-{:?}-{quantization}", config.dtype).to_lowercase();
         Ok(Self { engine: Arc::new(engine), runtime: Some(runtime), fingerprint })
@@ -100,7 +105,7 @@ impl MistralRs {
         let job = Job { prompt: prompt.to_vec(), max_tokens, temperature: 0.0, grammar: Grammar::None };
         let recorder = record::recorder(record.clone(), engine.heart.clone(), prompt.len());
         self.block_on(async move { engine.run(job, vec![recorder]).await })?;
-        Ok(finished(&record).iter().map(|(token, _)| *token).collect())
+        Ok(finished(&record, 0.0).iter().map(|(token, _)| *token).collect())
     }
 
     /// Renders a chat as the model's template has it and returns its tokens.

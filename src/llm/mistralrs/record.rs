@@ -66,9 +66,14 @@ impl Record {
         }
     }
 
-    /// Closes the last step of a greedy generation, whose token is the likeliest one.
-    pub fn finish(&mut self) {
-        self.close(Some(self.likeliest));
+    /// Closes the last step: its token is the likeliest one of a greedy generation; of a sampled one nothing tells it, so the
+    /// likeliest stands for it.
+    pub fn finish(&mut self, greedy: bool) {
+        let likeliest = self.likeliest;
+        self.close(Some(likeliest));
+        if let Some((_, log)) = self.tokens.last_mut().filter(|_| !greedy) {
+            *log = 0.0;
+        }
     }
 }
 
@@ -107,7 +112,7 @@ mod tests {
         record.note(vec![0.0, 2.0, 1.0], 0, None);
         record.note(vec![0.0, f32::NEG_INFINITY, 1.0], 0, None); // masked: token 2 is taken
         record.note(vec![3.0, 0.0, 0.0], 1, Some(2));
-        record.finish();
+        record.finish(true);
         let tokens: Vec<u32> = record.tokens.iter().map(|(token, _)| *token).collect();
         assert_eq!(tokens, [2, 0]);
         // e^1 / (e^0 + e^1 + e^2) = 0.2447

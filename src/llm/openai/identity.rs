@@ -124,7 +124,12 @@ impl Structured {
             "llamacpp" => Self::LlamaCpp,
             "mistralrs" => Self::Mistralrs,
             "ollama" => Self::Openai,
-            _ => Self::None,
+            _ => {
+                tracing::warn!(
+                    "the server does not say what it is: its answers are free, not held to text or list; name it with `llm.structured`"
+                );
+                Self::None
+            }
         }
     }
 }
