@@ -115,6 +115,31 @@ fn a_run_that_is_stopped_keeps_what_it_has_and_goes_on_later() {
     assert_eq!(ids, (1..=40).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
+/// More documents than threads: a model that shared its threads with those that wait for it would never answer.
+#[test]
+fn every_stage_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let prompts = short_prompts(folder.path());
+    let gold = folder.path().join("gold");
+    fs::create_dir(&gold).unwrap();
+    for number in 0..12 {
+        let text = format!("Гастрит, {number} сутки");
+        fs::write(gold.join(format!("{number}.txt")), text).unwrap();
+        let annotation = "T1\ticd_code 0 7\tГастрит\nN1\tReference T1 ICD_codes:1 K29.7\tK29.7\n";
+        fs::write(gold.join(format!("{number}.ann")), annotation).unwrap();
+    }
+    let gold = gold.display().to_string();
+    let fixed = ["stages", "--gold", &gold, "--format", "json", "--pipeline", "llm", "--model", &model];
+    let rest = ["--set", "ner.engine=crf", "--set", "rerank.llm.direct_match=false"];
+    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+    let said =
+        noso(&[&fixed[..], &rest, &prompts].concat()).timeout(std::time::Duration::from_secs(120)).assert().success();
+    let report: Value = serde_json::from_slice(&said.get_output().stdout).unwrap();
+    assert_eq!(report["confidence_of_links"]["codings"], 12);
+    assert!(report["confidence_of_links"]["expected_calibration_error"].as_f64().is_some());
+}
+
 #[test]
 fn each_stage_has_its_adapter() {
     let folder = tempfile::tempdir().unwrap();
