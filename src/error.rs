@@ -186,6 +186,9 @@ impl Error {
             Self::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
                 "continue it with --resume, or choose another folder with --output".into()
             }
+            Self::Write { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
+                "wait for that run, or choose another place with --output".into()
+            }
             Self::Write { .. } => "choose a folder you may write to with --output".into(),
             Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),
             Self::Artifact { .. } => {

@@ -105,3 +105,18 @@ fn a_table_cannot_be_continued_nor_columns_changed() {
     run(&path, OutputFormat::Csv, false, 2, false);
     assert!(create(Some(&path), WriteOptions { explain: true, ..resume(OutputFormat::Csv) }).is_err());
 }
+
+#[test]
+fn two_runs_do_not_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.jsonl");
+    let mut first = create(Some(&path), options(OutputFormat::Jsonl)).unwrap();
+    let (document, coded) = corpus().remove(0);
+    first.write(&document, &coded).unwrap();
+    for resume in [false, true] {
+        let second = create(Some(&path), WriteOptions { resume, ..options(OutputFormat::Jsonl) });
+        assert!(second.err().unwrap().to_string().contains("another run"));
+    }
+    first.finish().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+}

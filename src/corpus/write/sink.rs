@@ -1,7 +1,7 @@
 //! Where records go: standard output, a device, or a file that takes its name when it is complete.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -105,8 +105,11 @@ impl Partial {
             // The earlier run was completed, perhaps over a shorter input. A copy that is cut short is only read again.
             fs::copy(path, &partial)?;
         }
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(resume.is_none()).open(&partial)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&partial)?;
+        // Held until the process ends. A file system without locks leaves it to the user not to run two at once.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another run is writing it"));
+        }
         let done = match resume {
             Some(scan) => scan(BufReader::new(file.try_clone()?))?,
             None => Done::default(),
