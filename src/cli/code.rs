@@ -90,7 +90,7 @@ pub struct Args {
     /// Give the three-character group where it is sure enough and the code is not
     #[arg(long)]
     back_off: bool,
-    /// Show each mention's candidates, their scores and what speaks for them
+    /// Show each mention's candidates, their scores and what speaks for them; in jsonl also every question to a language model
     #[arg(long)]
     explain: bool,
     /// Continue an earlier run of the same command that was cut off

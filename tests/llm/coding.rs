@@ -75,6 +75,22 @@ fn texts_are_coded_counted_and_resumed() {
     fs::remove_file(&output).unwrap();
     run(&["--resume"]).stderr(contains("1 done before"));
     assert_eq!(fs::read(&output).unwrap(), bytes);
+
+    // By another engine it is not: half of the file would be somebody else's.
+    let other = [
+        "code",
+        "--input",
+        &input,
+        "--input-format",
+        "lines",
+        "--output",
+        &out,
+        "--output-format",
+        "jsonl",
+        "--resume",
+    ];
+    noso(&other).assert().code(1).stderr(contains("the same pipeline as in").and(contains("hint: ")));
+    assert_eq!(fs::read(&output).unwrap(), bytes);
 }
 
 #[cfg(unix)]
@@ -196,6 +212,7 @@ fn a_model_that_cannot_be_loaded_is_named_with_a_way_out() {
     refuse("no tokenizer", &remove("tokenizer.json"), "tokenizer.json");
     refuse("bad tokenizer", &write("tokenizer.json", b"{}"), "tokenizer.json");
     refuse("bad weights", &write("model.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\xff"), "header");
+    refuse("bad stops", &write("generation_config.json", b"{"), "generation_config.json");
     refuse("bad config", &write("config.json", b"{"), "config.json");
     refuse(
         "other architecture",

@@ -75,6 +75,9 @@ impl Staged {
         let weights = weight_files(model)?;
         weights.iter().try_for_each(|file| check_weights(model, file))?;
         read_json(model, "tokenizer.json")?;
+        if model.join("generation_config.json").exists() {
+            read_json(model, "generation_config.json")?; // damaged, it would leave the model without stop tokens
+        }
         check_chat_template(model)?;
 
         let folder = tempfile::Builder::new()
