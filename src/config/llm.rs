@@ -188,6 +188,10 @@ pub struct SelectConfig {
     pub on_bad_answer: OnBadAnswer,
     /// Which place is reported. Default `mention`.
     pub span: ReportedSpan,
+    /// Examples shown before the question, drawn from `examples`, 0 to 32. Default 0.
+    pub shots: usize,
+    /// Annotated brat folder that examples are drawn from. Default: none, the prompt's own examples stand.
+    pub examples: Option<PathBuf>,
     /// Most tokens of a free answer, 1 to 4096. Default 16.
     pub max_tokens: usize,
     /// Randomness, 0 to 2. Default 0, as in the paper.
@@ -233,6 +237,8 @@ impl Default for SelectConfig {
             direct_match: true,
             on_bad_answer: OnBadAnswer::Reject,
             span: ReportedSpan::Mention,
+            shots: 0,
+            examples: None,
             max_tokens: 16,
             temperature: 0.0,
         }
@@ -276,6 +282,7 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
     range("ner.llm.max_items", extract.max_items, 1, 1000)?;
     range("ner.llm.max_tokens", extract.max_tokens, 1, 32_768)?;
     range("ner.llm.shots", extract.shots, 0, 32)?;
+    range("rerank.llm.shots", select.shots, 0, 32)?;
     range("rerank.llm.max_tokens", select.max_tokens, 1, 4096)?;
     range("second_look.rounds", second_look.rounds, 1, 16)?;
     for (key, value, most) in [
@@ -287,8 +294,13 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
             return Err(setting(key, &format!("a number from 0 to {most}"), &value.to_string()));
         }
     }
-    if extract.shots > 0 && extract.examples.is_none() {
-        return Err(setting("ner.llm.examples", "an annotated brat folder to draw `ner.llm.shots` from", "none"));
+    for (section, shots, examples) in
+        [("ner.llm", extract.shots, &extract.examples), ("rerank.llm", select.shots, &select.examples)]
+    {
+        if shots > 0 && examples.is_none() {
+            let expected = format!("an annotated brat folder to draw `{section}.shots` from");
+            return Err(setting(&format!("{section}.examples"), &expected, "none"));
+        }
     }
     let asks = config.ner.engine == NerEngine::Llm || config.rerank.engine == RerankEngine::Llm;
     let names =

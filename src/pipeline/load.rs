@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Pipeline, second_look::SecondLook};
+use super::{Pipeline, second_look::SecondLook, shots::draw_select_shots};
 use crate::{
     catalog::{Abbreviations, Catalog},
     config::{Device, Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
@@ -53,10 +53,9 @@ impl Pipeline {
             || load_ner(&config.ner, models.extract.as_ref()),
             || {
                 let encoder = load_encoder(&config.retrieval)?;
-                Ok((
-                    load_retriever(&config.retrieval, &encoder)?,
-                    load_rerank(config, &encoder, models.select.as_ref())?,
-                ))
+                let retriever = load_retriever(&config.retrieval, &encoder)?;
+                let rerank = load_rerank(config, &encoder, &retriever, models.select.as_ref())?;
+                Ok((retriever, rerank))
             },
         );
         let (retriever, (rerank, second_look)) = linking?;
@@ -156,6 +155,7 @@ fn load_examples(folder: &Path) -> Result<Vec<AnnotatedDocument>> {
 fn load_rerank(
     config: &PipelineConfig,
     encoder: &Arc<dyn Embed>,
+    retriever: &Retriever,
     model: Option<&Arc<dyn Generate>>,
 ) -> Result<(Box<dyn Rerank>, Option<SecondLook>)> {
     let PipelineConfig { rerank, second_look, .. } = config;
@@ -164,7 +164,13 @@ fn load_rerank(
             let model = model.cloned().ok_or_else(no_model)?;
             let prompt = Prompt::load_for(&rerank.llm.prompt, Task::Select)?;
             let settings = rerank.llm.clone();
-            let engine = Arc::new(LlmRerank::new(model.clone(), prompt, settings, rerank.candidates));
+            let mut engine = LlmRerank::new(model.clone(), prompt, settings, rerank.candidates);
+            if let Some(folder) = rerank.llm.examples.as_deref().filter(|_| rerank.llm.shots > 0) {
+                let examples = load_examples(folder)?;
+                let shots = draw_select_shots(&examples, retriever, &engine, rerank.llm.shots, rerank.candidates)?;
+                engine = engine.with_shots(shots);
+            }
+            let engine = Arc::new(engine);
             let look = (second_look.rounds > 1)
                 .then(|| SecondLook::new(second_look, engine.clone(), model, rerank.candidates));
             Ok((Box::new(engine), look.transpose()?))

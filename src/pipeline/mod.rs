@@ -3,6 +3,7 @@
 mod decide;
 mod load;
 mod second_look;
+mod shots;
 
 pub use load::{ENCODER_FILE, Models, catalog_rows, load_encoder, load_retriever};
 

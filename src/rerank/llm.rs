@@ -3,7 +3,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Linking, Rerank};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         answer::{Chosen, parse_choice},
         ask,
     },
-    prompt::Prompt,
+    prompt::{Prompt, Shot},
 };
 
 /// Asks a language model for the candidate that fits a mention.
@@ -28,6 +28,8 @@ pub struct LlmRerank {
     prompt: Prompt,
     settings: SelectConfig,
     candidates: usize,
+    /// Examples shown before every question.
+    shots: Vec<Shot>,
 }
 
 /// What is asked about: a mention, in whatever words, and what to choose from.
@@ -63,7 +65,23 @@ pub struct Selection {
 impl LlmRerank {
     /// Puts model and prompt together; at most `candidates` are offered.
     pub fn new(model: Arc<dyn Generate>, prompt: Prompt, settings: SelectConfig, candidates: usize) -> Self {
-        Self { model, prompt, settings, candidates }
+        Self { model, prompt, settings, candidates, shots: Vec::new() }
+    }
+
+    /// Shows examples before every question, in place of the prompt's own.
+    pub fn with_shots(self, shots: Vec<Shot>) -> Self {
+        Self { shots, ..self }
+    }
+
+    /// Makes an example of a question whose right code is known; `None` if that is not offered and 0 may not be answered.
+    pub fn shot(&self, question: &Question<'_>, right: &IcdCode) -> Option<Shot> {
+        let place = question.candidates.iter().position(|candidate| candidate.code == *right);
+        let answer = match place {
+            Some(place) => (place + 1).to_string(),
+            None if self.none_allowed() => "0".to_owned(),
+            None => return None,
+        };
+        Some(Shot { answer, variables: self.variables(question) })
     }
 
     /// Asks all questions at once; `outcomes[i]` belongs to `questions[i]`.
@@ -79,25 +97,30 @@ impl LlmRerank {
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
         let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
-        let Question { document, words, candidates, .. } = question;
-        let none_allowed = self.none_allowed();
-        let listed = (1..).zip(*candidates).map(|(number, Candidate { code, title, text, .. })| {
-            json!({ "number": number, "text": &**text, "title": &**title, "code": code })
-        });
-        let variables = json!({
-            "mention": words,
-            "document": document.text,
-            "candidates": listed.collect::<Vec<_>>(),
-            "none_allowed": none_allowed,
-        });
-        let first = usize::from(!none_allowed);
+        let candidates = question.candidates;
+        let first = usize::from(!self.none_allowed());
         let constraint = match decoding {
             SelectDecoding::Free => Constraint::Free,
             SelectDecoding::Choice => {
                 Constraint::Choice { labels: (first..=candidates.len()).map(|number| number.to_string()).collect() }
             }
         };
-        Ok(Request { messages: self.prompt.render(&variables, &[])?, max_tokens, temperature, constraint })
+        let messages = self.prompt.render(&self.variables(question), &self.shots)?;
+        Ok(Request { messages, max_tokens, temperature, constraint })
+    }
+
+    /// Returns what the prompt's templates are filled with.
+    fn variables(&self, Question { document, words, candidates, .. }: &Question<'_>) -> Map<String, Value> {
+        let listed = (1..).zip(*candidates).map(|(number, Candidate { code, title, text, .. })| {
+            json!({ "number": number, "text": &**text, "title": &**title, "code": code })
+        });
+        let values = [
+            ("mention", json!(words)),
+            ("document", json!(document.text)),
+            ("candidates", listed.collect()),
+            ("none_allowed", json!(self.none_allowed())),
+        ];
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {

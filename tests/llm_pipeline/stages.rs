@@ -152,11 +152,12 @@ fn a_request_that_fails_fails_its_document_only() {
 #[test]
 fn examples_stand_before_the_question() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text, entity) in [
-        ("a", "Жалобы: насморк. Ринит острый.", "T1\ticd_code 17 29\tРинит острый\n"),
-        ("b", "Боли в колене. Ушиб колена справа.", "T1\ticd_code 15 26\tУшиб колена\n"),
-        ("c", "Жалобы: зуд. Дерматит кистей.", "T1\ticd_code 13 28\tДерматит кистей\n"),
+    for (name, text, entity, code) in [
+        ("a", "Жалобы: насморк. Ринит острый.", "T1\ticd_code 17 29\tРинит острый\n", "J00"),
+        ("b", "Боли в колене. Ушиб колена справа.", "T1\ticd_code 15 26\tУшиб колена\n", "S80.0"),
+        ("c", "Жалобы: зуд. Дерматит кистей.", "T1\ticd_code 13 28\tДерматит кистей\n", "L30.9"),
     ] {
+        let entity = format!("{entity}N1\tReference T1 ICD_codes:1 {code}\t{code}\n");
         std::fs::write(folder.path().join(format!("{name}.txt")), text).unwrap();
         std::fs::write(folder.path().join(format!("{name}.ann")), entity).unwrap();
     }
@@ -170,6 +171,14 @@ fn examples_stand_before_the_question() {
     let said: Vec<&str> = messages[1..].iter().map(|message| message.content.as_str()).collect();
     assert_eq!((said[1], said[3]), ("['Ринит острый']", "['Дерматит кистей']"));
     assert_eq!(said[4], "Жалобы: зуд. Ринит.");
+
+    let examples = format!("rerank.llm.examples={:?}", folder.path().display().to_string());
+    let select = says("1");
+    code(&pipeline("llm", &["rerank.llm.shots=1", &examples], &says("['зуд уха']"), &select), "Жалобы: зуд уха.");
+    let messages = &select.requests()[0].messages;
+    assert_eq!(messages.len(), 4); // the system's, the example's two, the question
+    assert!(messages[1].content.contains("15. ") && messages[3].content.contains("зуд уха"), "{}", messages[1].content);
+    assert!(messages[2].content.parse::<usize>().is_ok_and(|number| number <= 15), "{}", messages[2].content);
 
     let without = PipelineConfig::load("llm", &["llm.model=x".into(), "ner.llm.shots=2".into()]);
     assert!(without.unwrap_err().to_string().contains("ner.llm.examples"));
