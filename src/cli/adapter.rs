@@ -6,7 +6,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{DONE, Format};
+use super::{DONE, FINISHED_WITH_FAILURES, Format};
 use crate::llm::merge::{self, AdapterInfo, Merge, cache_folder};
 
 /// Describe a LoRA adapter, or merge it into a model
@@ -76,7 +76,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         Format::Json => super::show(serde_json::to_string(&info)?)?,
         Format::Table => super::show(table(&info))?,
     }
-    Ok(DONE)
+    Ok(if info.unsupported.is_none() { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
 }
 
 fn table(info: &AdapterInfo) -> Table {

@@ -225,6 +225,7 @@ fn a_model_that_cannot_be_loaded_is_named_with_a_way_out() {
         "rope scaling",
     );
     refuse("biases", &edit("config.json", "attention_bias", true.into()), "biases");
+    refuse("other layers", &edit("config.json", "num_hidden_layers", 1.into()), "1 layers, the weights hold 2");
     refuse("other head", &edit("config.json", "head_dim", 8.into()), "head_dim");
     refuse("no template", &edit("tokenizer_config.json", "chat_template", Value::Null), "chat template");
     let cut = |model: &Path| {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::stage::load_error;
+use super::{stage::load_error, weights};
 use crate::error::Result;
 
 /// Finds `name`: a path, or a hub id (`owner/model`) in the Hugging Face cache of this machine.
@@ -42,7 +42,9 @@ fn cached(id: &str) -> Option<PathBuf> {
     let model = hub.join(format!("models--{}", id.replace('/', "--")));
     let revision = std::fs::read_to_string(model.join("refs/main")).ok()?;
     let folder = model.join("snapshots").join(revision.trim());
-    folder.join("config.json").exists().then_some(folder)
+    // A download that broke off leaves some of the files.
+    let is_whole = folder.join("config.json").exists() && folder.join("tokenizer.json").exists();
+    (is_whole && weights::files(&folder).is_ok()).then_some(folder)
 }
 
 fn download(id: &str) -> Result<PathBuf> {

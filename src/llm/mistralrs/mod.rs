@@ -13,6 +13,7 @@ mod hub;
 mod load;
 mod record;
 mod stage;
+mod weights;
 
 use std::{
     path::Path,

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::weights;
 use crate::error::{Error, Result};
 
 /// Architectures that give Hugging Face's tokens exactly (`tests/llm`); others are refused rather than run unchecked.
@@ -32,8 +33,6 @@ const COMPANIONS: [&str; 7] = [
 /// Bytes of a weight file that go into the fingerprint at each of [`SAMPLES`] places.
 const SAMPLE_BYTES: usize = 1 << 16;
 const SAMPLES: u64 = 64;
-/// A safetensors header longer than this is damage.
-const MAX_HEADER_BYTES: u64 = 100 << 20;
 
 /// A checked model folder, ready to load. Its links live as long as this value.
 pub(super) struct Staged {
@@ -72,8 +71,8 @@ impl Staged {
         let broken = |reason: String, hint: &str| load_error(model, reason, hint);
         let mut config = flattened(read_json(model, "config.json")?);
         check_architecture(model, &config)?;
-        let weights = weight_files(model)?;
-        weights.iter().try_for_each(|file| check_weights(model, file))?;
+        let weights = weights::files(model)?;
+        weights::check(model, &weights, config.get("num_hidden_layers").and_then(Value::as_u64))?;
         read_json(model, "tokenizer.json")?;
         if model.join("generation_config.json").exists() {
             read_json(model, "generation_config.json")?; // damaged, it would leave the model without stop tokens
@@ -121,7 +120,7 @@ pub(super) fn load_error(model: &Path, reason: String, hint: &str) -> Error {
     Error::ModelLoad { name: model.display().to_string(), reason, hint: hint.into() }
 }
 
-fn read_json(model: &Path, name: &str) -> Result<Map<String, Value>> {
+pub(super) fn read_json(model: &Path, name: &str) -> Result<Map<String, Value>> {
     let path = model.join(name);
     let text = fs::read(&path).map_err(|e| {
         load_error(
@@ -179,66 +178,6 @@ fn check_architecture(model: &Path, config: &Map<String, Value>) -> Result<()> {
             "serve this model with vLLM or llama.cpp and use --server, or take another one",
         )),
     }
-}
-
-/// Lists `model.safetensors`, or every shard that the index names.
-fn weight_files(model: &Path) -> Result<Vec<PathBuf>> {
-    let single = model.join("model.safetensors");
-    if single.exists() {
-        return Ok(vec![single]);
-    }
-    if !model.join("model.safetensors.index.json").exists() {
-        let other = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.safetensors"];
-        let found = other.iter().find(|name| model.join(name).exists());
-        return Err(load_error(
-            model,
-            found.map_or("there is no model.safetensors".into(), |name| {
-                format!("there is {name}, but no model.safetensors")
-            }),
-            "save the model with `save_pretrained(..., safe_serialization=True)`",
-        ));
-    }
-    let index = read_json(model, "model.safetensors.index.json")?;
-    let map = index.get("weight_map").and_then(Value::as_object).cloned().unwrap_or_default();
-    let mut files: Vec<PathBuf> = map.values().filter_map(Value::as_str).map(|name| model.join(name)).collect();
-    files.sort();
-    files.dedup();
-    match files.iter().find(|file| !file.exists()) {
-        None if !files.is_empty() => Ok(files),
-        missing => Err(load_error(
-            model,
-            format!(
-                "the shard {} is missing",
-                missing.map_or_else(|| "list".into(), |file| file.display().to_string())
-            ),
-            "download the model again",
-        )),
-    }
-}
-
-/// Checks that a safetensors file is as long as its header says.
-fn check_weights(model: &Path, file: &Path) -> Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let broken = |reason: &str| {
-        load_error(model, format!("{name}: {reason}"), "the file is cut short or damaged; download it again")
-    };
-    let mut opened = File::open(file).map_err(|e| Error::read(file, e))?;
-    let bytes = opened.metadata().map_err(|e| Error::read(file, e))?.len();
-    let mut length = [0u8; 8];
-    opened.read_exact(&mut length).map_err(|_| broken("it is empty"))?;
-    let header_bytes = u64::from_le_bytes(length);
-    if header_bytes > MAX_HEADER_BYTES.min(bytes.saturating_sub(8)) {
-        return Err(broken("its header is longer than the file"));
-    }
-    let mut header = vec![0u8; header_bytes as usize];
-    opened.read_exact(&mut header).map_err(|_| broken("its header is cut short"))?;
-    let tensors: Map<String, Value> = serde_json::from_slice(&header).map_err(|_| broken("its header is no JSON"))?;
-    let ends = tensors.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
-    let expected = 8 + header_bytes + ends.max().unwrap_or(0);
-    if bytes != expected {
-        return Err(broken(&format!("expected {expected} bytes, got {bytes}")));
-    }
-    Ok(())
 }
 
 fn check_chat_template(model: &Path) -> Result<()> {
