@@ -124,6 +124,13 @@ impl Default for LlmConfig {
     }
 }
 
+impl LlmConfig {
+    /// Returns how many requests a model in process, or each server, may be given at a time. The engine may take fewer.
+    pub fn requests_in_flight(&self) -> usize {
+        self.max_in_flight.unwrap_or(if self.servers.is_empty() { 1 } else { 8 })
+    }
+}
+
 /// Section `[ner.llm]`: how diagnoses are asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

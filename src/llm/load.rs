@@ -19,7 +19,7 @@ pub fn load(config: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Genera
         return match adapter {
             None => Ok(Arc::new(Server::connect(&config.into())?)),
             Some(_) => Err(crate::Error::Setting {
-                key: "llm.adapter".into(),
+                key: "llm.servers".into(),
                 expected: "no adapter beside servers: start the server with it".into(),
                 got: "both".into(),
             }),

@@ -27,8 +27,6 @@ use crate::{
 
 /// Name of the encoder file in an index folder.
 pub const ENCODER_FILE: &str = "encoder.bin";
-/// Requests that a server works on at a time unless the settings say otherwise.
-const SERVER_IN_FLIGHT: usize = 8;
 /// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
 const VOTE_POWER: f32 = 8.0;
 
@@ -121,8 +119,7 @@ fn asked_documents(config: &LlmConfig) -> usize {
     match config.servers.len() {
         // On the CPU a model works on one request at a time.
         0 if config.device == Device::Cpu || !cfg!(feature = "cuda") => 1,
-        0 => 2 * config.max_in_flight.unwrap_or(1),
-        servers => 2 * servers * config.max_in_flight.unwrap_or(SERVER_IN_FLIGHT),
+        servers => 2 * servers.max(1) * config.requests_in_flight(),
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) fn load_model(config: &LlmConfig, model: &Path, folder: Option<PathBu
 /// continues together the attention of the last one (`flash_attn_cpu_single_q` has one scratch buffer for the whole batch).
 pub(super) fn max_in_flight(config: &LlmConfig) -> usize {
     let on_cpu = config.device == Device::Cpu || best_device(false).is_ok_and(|device| device.is_cpu());
-    if on_cpu { 1 } else { config.max_in_flight.unwrap_or(1) }
+    if on_cpu { 1 } else { config.requests_in_flight() }
 }
 
 fn dtype(wanted: Dtype, on_gpu: bool) -> ModelDType {

@@ -76,7 +76,7 @@ impl From<&LlmConfig> for ServerSettings {
             model: config.model.clone(),
             api_key_env: config.api_key_env.clone(),
             allow_remote: config.allow_remote,
-            max_in_flight: config.max_in_flight.unwrap_or(8),
+            max_in_flight: config.requests_in_flight(),
             timeout_s: config.timeout_s,
             retries: config.retries,
             structured: config.structured,
