@@ -148,6 +148,17 @@ pub enum Error {
         /// Cargo feature that brings it.
         feature: &'static str,
     },
+    /// A token sequence does not fit the model.
+    #[error("token sequence: expected {expected}, got {got}")]
+    Sequence {
+        /// What the model takes.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// The tensor library refused an operation.
+    #[error("computing with tensors: {0}")]
+    Tensor(String),
     /// Training data cannot give a model.
     #[error("cannot train {what}: {reason}")]
     Training {
@@ -156,6 +167,13 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+}
+
+#[cfg(feature = "neural")]
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error.to_string())
+    }
 }
 
 impl Error {
@@ -199,6 +217,8 @@ impl Error {
             Self::ModelLoad { hint, .. } => hint.clone(),
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
+            Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
+            Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower `batch_tokens` (--batch-tokens)".into(),
             Self::Setting { .. } => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
             _ => return None,
         };

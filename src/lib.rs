@@ -22,6 +22,8 @@ pub mod icd;
 pub mod index;
 pub mod llm;
 pub mod ner;
+#[cfg(feature = "neural")]
+pub mod nn;
 pub mod pipeline;
 pub mod prompt;
 pub mod rerank;

@@ -53,7 +53,7 @@ impl Pipeline {
                 let encoder = load_encoder(&config.retrieval)?;
                 let retriever = load_retriever(&config.retrieval, &encoder)?;
                 let rerank = load_rerank(config, &encoder, &retriever, models.select.as_ref())?;
-                Ok((retriever, rerank))
+                Ok::<_, Error>((retriever, rerank))
             },
         );
         let (retriever, (rerank, second_look)) = linking?;

@@ -1,0 +1,88 @@
+//! `config.json` of a BERT or XLM-RoBERTa folder.
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::ops::Activation;
+
+/// Architectures that share these layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// BERT: positions count from 0.
+    Bert,
+    /// RoBERTa: positions count from the padding id + 1.
+    Roberta,
+    /// XLM-RoBERTa, as RoBERTa.
+    XlmRoberta,
+}
+
+/// Sizes of an encoder, named as in Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    /// Architecture.
+    #[serde(rename = "model_type")]
+    pub family: Family,
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Numbers a token.
+    pub hidden_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads of a layer.
+    pub num_attention_heads: usize,
+    /// Numbers a token within a layer's feed-forward part.
+    pub intermediate_size: usize,
+    /// Activation of the feed-forward part.
+    #[serde(default = "gelu")]
+    pub hidden_act: Activation,
+    /// Share of numbers dropped while training.
+    #[serde(default = "a_tenth")]
+    pub hidden_dropout_prob: f32,
+    /// Share of attention weights dropped while training.
+    #[serde(default = "a_tenth")]
+    pub attention_probs_dropout_prob: f32,
+    /// Rows of the position table; for RoBERTa `pad_token_id + 1` of them are never used.
+    pub max_position_embeddings: usize,
+    /// Rows of the segment-type table.
+    pub type_vocab_size: usize,
+    /// Added to the variance in layer normalisation.
+    #[serde(default = "layer_norm_eps")]
+    pub layer_norm_eps: f64,
+    /// Standard deviation of new weights.
+    #[serde(default = "initializer_range")]
+    pub initializer_range: f32,
+    /// Id of the padding token.
+    #[serde(default)]
+    pub pad_token_id: u32,
+}
+
+impl BertConfig {
+    /// Returns the position of a sequence's first token.
+    pub fn first_position(&self) -> usize {
+        match self.family {
+            Family::Bert => 0,
+            Family::Roberta | Family::XlmRoberta => self.pad_token_id as usize + 1,
+        }
+    }
+
+    /// Returns how many tokens a sequence may have.
+    pub fn max_tokens(&self) -> usize {
+        self.max_position_embeddings.saturating_sub(self.first_position())
+    }
+}
+
+fn gelu() -> Activation {
+    Activation::Gelu
+}
+
+fn a_tenth() -> f32 {
+    0.1
+}
+
+fn layer_norm_eps() -> f64 {
+    1e-12
+}
+
+fn initializer_range() -> f32 {
+    0.02
+}

@@ -1,0 +1,54 @@
+//! The one training loop: a [`Task`] and the parameters it moves come in, the best checkpoint and the history of losses leave.
+
+use candle_core::Tensor;
+
+use super::Masks;
+use crate::error::Result;
+
+/// What a training job teaches: examples by number, their loss, and how well the model does.
+pub trait Task: Sync {
+    /// Returns the number of training examples.
+    fn len(&self) -> usize;
+
+    /// Returns the number of tokens of an example, by which batches are divided among threads.
+    fn tokens(&self, example: usize) -> usize;
+
+    /// Prepares an epoch, counted from 0; called before its first batch, also when a run resumes within it.
+    ///
+    /// # Errors
+    /// Those of the job.
+    fn begin_epoch(&mut self, epoch: usize) -> Result<()> {
+        let _ = epoch;
+        Ok(())
+    }
+
+    /// Computes the loss of some examples, with dropout where `masks` are given.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn loss(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Loss>;
+
+    /// Measures the model on held-out data; `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn evaluate(&self) -> Result<Option<Evaluation>>;
+}
+
+/// A loss as sum and weight, so that the parts of a batch can be computed apart: the batch's loss is the sum of sums by the sum of weights.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// Scalar tensor.
+    pub sum: Tensor,
+    /// What to divide by: labelled tokens, mentions, …
+    pub weight: f64,
+}
+
+/// How well a model does on held-out data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Decides which checkpoint is best: higher is better.
+    pub score: f64,
+    /// Figures to show: name and value.
+    pub figures: Vec<(&'static str, f64)>,
+}

@@ -1,0 +1,17 @@
+//! Differentiable layers and encoders on candle: token ids come in, tensors leave, gradients flow back.
+//!
+//! Knows nothing of ICD. Letters of shapes, crate-wide: `tokens` counts the tokens of all sequences of a batch, which lie one after
+//! another without padding ([`Packed`]).
+
+pub mod bert;
+pub mod fit;
+mod masks;
+pub mod ops;
+mod packed;
+mod parameters;
+
+pub use self::{
+    masks::Masks,
+    packed::Packed,
+    parameters::{Init, Parameters},
+};

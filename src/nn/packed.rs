@@ -1,0 +1,64 @@
+//! A batch without padding: token sequences of any lengths, one after another.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+
+/// Token ids of several sequences, one after another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packed {
+    ids: Vec<u32>,
+    types: Vec<u32>,
+    lengths: Vec<usize>,
+}
+
+impl Packed {
+    /// Packs sequences of the first segment type. Empty sequences are kept: they have no tokens.
+    pub fn new<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let mut packed = Self::default();
+        sequences.into_iter().for_each(|ids| packed.push(ids));
+        packed
+    }
+
+    /// Appends a sequence.
+    pub fn push(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.types.resize(self.ids.len(), 0);
+        self.lengths.push(ids.len());
+    }
+
+    /// Returns the ids of all tokens, `(tokens)`.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Returns the segment types of all tokens, `(tokens)`.
+    pub fn types(&self) -> &[u32] {
+        &self.types
+    }
+
+    /// Returns the number of tokens of each sequence.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Returns each sequence's place among all tokens.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.lengths.iter().scan(0, |end, length| {
+            let start = *end;
+            *end += length;
+            Some(start..*end)
+        })
+    }
+
+    /// Returns the places of the sequences' first tokens, `(sequences)`, to be selected from `(tokens, hidden)`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn firsts(&self, device: &Device) -> Result<Tensor> {
+        let firsts: Vec<u32> = self.ranges().map(|range| range.start as u32).collect();
+        Ok(Tensor::from_vec(firsts, self.lengths.len(), device)?)
+    }
+}

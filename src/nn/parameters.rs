@@ -1,0 +1,159 @@
+//! The weights of a model by name: read from a file or drawn, then shared with the layers that use them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use candle_core::{DType, Device, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// How a weight that no file holds is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal distribution around 0 with this standard deviation.
+    Normal(f32),
+    /// The same number everywhere.
+    Constant(f32),
+    /// Must be in the file.
+    Required,
+}
+
+/// Named trainable f32 tensors. Layers hold clones that share the storage, so an update of a variable is seen by them.
+pub struct Parameters {
+    name: String,
+    device: Device,
+    given: HashMap<String, Tensor>,
+    variables: BTreeMap<String, Var>,
+    rng: ChaCha8Rng,
+}
+
+impl Parameters {
+    /// Starts without any weights: what layers ask for is drawn from `seed`.
+    pub fn new(device: &Device, seed: u64) -> Self {
+        Self::from_tensors("(new)", HashMap::new(), device, seed)
+    }
+
+    /// Starts from given weights, such as those of a file called `name`; what layers ask for beyond them is drawn from `seed`.
+    pub fn from_tensors(name: &str, given: HashMap<String, Tensor>, device: &Device, seed: u64) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Self { name: name.into(), device: device.clone(), given, variables: BTreeMap::new(), rng }
+    }
+
+    /// Returns the weight of this name as a layer's tensor, and keeps it among the variables.
+    ///
+    /// # Errors
+    /// - [`Error::Artifact`] if the file lacks a required weight or has it in another shape.
+    pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        if let Some(known) = self.variables.get(name) {
+            return Ok(known.as_tensor().clone());
+        }
+        let broken = |reason: String| Error::Artifact { what: "weights", name: self.name.clone(), reason };
+        let tensor = match (self.given.remove(name), init) {
+            (Some(tensor), _) if tensor.dims() == shape => tensor.to_dtype(DType::F32)?.to_device(&self.device)?,
+            (Some(tensor), _) => {
+                let reason = format!("`{name}` has shape {:?}, the configuration asks for {shape:?}", tensor.dims());
+                return Err(broken(reason));
+            }
+            (None, Init::Required) => return Err(broken(format!("`{name}` of shape {shape:?} is missing"))),
+            (None, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?,
+            (None, Init::Normal(deviation)) => {
+                let drawn = normal(&mut self.rng, shape.iter().product(), deviation);
+                Tensor::from_vec(drawn, shape, &self.device)?
+            }
+        };
+        let variable = Var::from_tensor(&tensor)?;
+        let shared = variable.as_tensor().clone();
+        self.variables.insert(name.to_owned(), variable);
+        Ok(shared)
+    }
+
+    /// Tells whether a weight of this name was given and not yet asked for, or is a variable.
+    pub fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name) || self.variables.contains_key(name)
+    }
+
+    /// Returns the names of given weights that no layer asked for, in order.
+    pub fn unused(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.given.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Returns all variables by name, in order of names.
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    /// Returns where the weights lie.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns the number of trainable numbers.
+    pub fn count(&self) -> usize {
+        self.variables.values().map(|variable| variable.elem_count()).sum()
+    }
+
+    /// Sets every variable to the tensor of the same name.
+    ///
+    /// # Errors
+    /// - [`Error::Artifact`] if one is missing or has another shape.
+    pub fn restore(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
+        for (name, variable) in &self.variables {
+            let broken = |reason: String| Error::Artifact { what: "weights", name: self.name.clone(), reason };
+            let tensor = tensors.get(name).ok_or_else(|| broken(format!("`{name}` is missing")))?;
+            if tensor.dims() != variable.dims() {
+                return Err(broken(format!("`{name}` has shape {:?}, expected {:?}", tensor.dims(), variable.dims())));
+            }
+            variable.set(&tensor.to_device(&self.device)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all variables to a safetensors file, atomically.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let tensors = self.variables.iter().map(|(name, variable)| (name.as_str(), variable.as_tensor()));
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
+            what: "weights",
+            name: path.display().to_string(),
+            reason: e.to_string(),
+        })?;
+        crate::artifact::write_atomic(path, &bytes)
+    }
+
+    /// Returns a hash over names, shapes and numbers, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn sha256(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for (name, variable) in &self.variables {
+            hash.update(format!("{name} {:?}\n", variable.dims()));
+            for number in variable.flatten_all()?.to_vec1::<f32>()? {
+                hash.update(number.to_le_bytes());
+            }
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// Draws numbers from a normal distribution around 0, by Box and Muller: the device's own generator cannot be seeded on the CPU.
+fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f32) -> Vec<f32> {
+    let pair = |rng: &mut ChaCha8Rng| {
+        let (radius, angle) = (rng.random::<f64>(), rng.random::<f64>() * std::f64::consts::TAU);
+        let radius = (-2.0 * (1.0 - radius).ln()).sqrt() * f64::from(deviation);
+        [(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]
+    };
+    let mut drawn: Vec<f32> = (0..count.div_ceil(2)).flat_map(|_| pair(rng)).collect();
+    drawn.truncate(count);
+    drawn
+}
