@@ -9,6 +9,7 @@ mod masks;
 pub mod ops;
 mod packed;
 mod parameters;
+pub mod recompute;
 
 pub use self::{
     masks::Masks,
