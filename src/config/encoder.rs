@@ -27,7 +27,7 @@ pub struct EncoderConfig {
     pub lowercase: Option<bool>,
     /// Tokens of a text that are read, special ones included; `3..` what the model takes.
     pub max_tokens: Option<usize>,
-    /// Tokens encoded at a time on a core, `1..=1000000`. Default 1024: more no longer fits the cache. On a GPU, 16384 or more pay.
+    /// Tokens encoded at a time on a core, `1..=1000000`. Default 512: more no longer fits the cache. On a GPU, 16384 or more pay.
     pub batch_tokens: usize,
     /// Where it runs. Default `auto`.
     pub device: Device,
@@ -42,7 +42,7 @@ impl Default for EncoderConfig {
             normalise: None,
             lowercase: None,
             max_tokens: None,
-            batch_tokens: 1024,
+            batch_tokens: 512,
             device: Device::Auto,
         }
     }

@@ -141,39 +141,7 @@ impl Tokenizer {
             special("pad_token", "[PAD]")?,
             special("mask_token", "[MASK]")?,
         ];
-        let [(unk, _), (cls, cls_id), (sep, sep_id), ..] = &named;
-        let piece = |id: &str, kind: u8| json!({ "SpecialToken": { "id": id, "type_id": kind } });
-        let text = |id: &str, kind: u8| json!({ "Sequence": { "id": id, "type_id": kind } });
-        let added = |(token, id): &(String, u32)| {
-            let no = false;
-            json!({ "id": id, "content": token, "single_word": no, "lstrip": no, "rstrip": no, "normalized": no, "special": true })
-        };
-        let mut by_id: Vec<&(String, u32)> = named.iter().collect();
-        by_id.sort_by_key(|(_, id)| *id);
-        let document = json!({
-            "version": "1.0",
-            "added_tokens": by_id.into_iter().map(added).collect::<Vec<_>>(),
-            "normalizer": normalizer(casing),
-            "pre_tokenizer": { "type": "BertPreTokenizer" },
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [piece(cls, 0), text("A", 0), piece(sep, 0)],
-                "pair": [piece(cls, 0), text("A", 0), piece(sep, 0), text("B", 1), piece(sep, 1)],
-                "special_tokens": {
-                    cls: { "id": cls, "ids": [cls_id], "tokens": [cls] },
-                    sep: { "id": sep, "ids": [sep_id], "tokens": [sep] },
-                },
-            },
-            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-            "model": {
-                "type": "WordPiece",
-                "unk_token": unk,
-                "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": 100,
-                "vocab": vocabulary.iter().map(|(piece, id)| (piece.clone(), (*id).into())).collect::<Map<_, _>>(),
-            },
-        });
-        Self::from_json(name, &document.to_string(), config)
+        Self::from_json(name, &word_pieces(&vocabulary, &named, casing).to_string(), config)
     }
 
     fn from_json(name: &str, json: &str, config: &Map<String, Value>) -> Result<Self> {
@@ -316,6 +284,42 @@ const DAMAGED: &str = "the file is cut short or damaged, or too new for this bui
 
 fn broken(name: &str, reason: String, hint: &str) -> Error {
     Error::EncoderLoad { name: name.into(), reason, hint: hint.into() }
+}
+
+/// Lays out `tokenizer.json` of word pieces, as transformers writes it for BERT. `named`: unknown, CLS, SEP and the other special tokens.
+fn word_pieces(vocabulary: &[(String, u32)], named: &[(String, u32); 5], casing: Casing) -> Value {
+    let [(unk, _), (cls, cls_id), (sep, sep_id), ..] = named;
+    let piece = |id: &str, kind: u8| json!({ "SpecialToken": { "id": id, "type_id": kind } });
+    let text = |id: &str, kind: u8| json!({ "Sequence": { "id": id, "type_id": kind } });
+    let added = |(token, id): &(String, u32)| {
+        let no = false;
+        json!({ "id": id, "content": token, "single_word": no, "lstrip": no, "rstrip": no, "normalized": no, "special": true })
+    };
+    let mut by_id: Vec<&(String, u32)> = named.iter().collect();
+    by_id.sort_by_key(|(_, id)| *id);
+    json!({
+        "version": "1.0",
+        "added_tokens": by_id.into_iter().map(added).collect::<Vec<_>>(),
+        "normalizer": normalizer(casing),
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [piece(cls, 0), text("A", 0), piece(sep, 0)],
+            "pair": [piece(cls, 0), text("A", 0), piece(sep, 0), text("B", 1), piece(sep, 1)],
+            "special_tokens": {
+                cls: { "id": cls, "ids": [cls_id], "tokens": [cls] },
+                sep: { "id": sep, "ids": [sep_id], "tokens": [sep] },
+            },
+        },
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": {
+            "type": "WordPiece",
+            "unk_token": unk,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary.iter().map(|(piece, id)| (piece.clone(), (*id).into())).collect::<Map<_, _>>(),
+        },
+    })
 }
 
 /// Runs code of the tokenizer library, which panics at some malformed files.
