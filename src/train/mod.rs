@@ -2,3 +2,5 @@
 
 pub mod crf;
 pub mod nearest;
+#[cfg(feature = "neural")]
+pub mod ner;

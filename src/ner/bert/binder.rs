@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Prefix of the type encoder's weights. The text encoder's have none.
-const TYPE_ENCODER: &str = "types";
+pub const TYPE_ENCODER: &str = "types";
 
 /// Key `binder` of `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,18 @@ impl BinderConfig {
     /// Returns the paper's sizes for some types; a mention has at most 32 units.
     pub fn new(types: Vec<EntityType>) -> Self {
         Self { types, size: 128, width_size: 128, max_width: 32, temperature: 0.07 }
+    }
+
+    /// Cuts the types' descriptions into tokens.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn describe(&self, tokenizer: &Tokenizer, max_tokens: usize) -> Result<Packed> {
+        let mut descriptions = Packed::default();
+        for one in &self.types {
+            descriptions.push(&tokenizer.encode(&one.description, max_tokens)?.ids);
+        }
+        Ok(descriptions)
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -104,27 +116,23 @@ pub fn spans(units: usize, max_width: usize) -> impl Iterator<Item = (usize, usi
     (0..units).flat_map(move |first| (first..units.min(first + max_width)).map(move |last| (first, last)))
 }
 
+/// Returns the place of a span in the order of [`spans`]; `None` if it is too wide.
+pub fn span_place(units: usize, max_width: usize, first: usize, last: usize) -> Option<usize> {
+    let before = |first: usize| (0..first).map(|unit| max_width.min(units - unit)).sum::<usize>();
+    (first <= last && last < units && last - first < max_width).then(|| before(first) + last - first)
+}
+
 impl Binder {
-    /// Puts the projections of `parameters`, or new ones, on two encoders.
+    /// Puts the projections of `parameters`, or new ones, on two encoders. `descriptions` are those of the types, as token ids.
     ///
     /// The type encoder's weights must be among `parameters`, with the prefix `types.`.
     ///
     /// # Errors
-    /// - [`Error::Artifact`] if a weight has another shape or the type encoder is missing; [`Error::Setting`] if `config` is out of range.
-    pub fn new(
-        text: &Bert,
-        parameters: &mut Parameters,
-        tokenizer: &Tokenizer,
-        config: BinderConfig,
-    ) -> Result<Self> {
+    /// - [`Error::Artifact`] if `config` is out of range, a weight has another shape, or the type encoder is missing.
+    pub fn new(text: &Bert, parameters: &mut Parameters, descriptions: Packed, config: BinderConfig) -> Result<Self> {
         config.check().map_err(|reason| Error::Artifact { what: "BINDER model", name: "config.json".into(), reason })?;
         let types = Bert::new(text.config(), parameters, TYPE_ENCODER, false)?;
         let (hidden, deviation) = (text.config().hidden_size, text.config().initializer_range);
-        let most = text.config().max_tokens();
-        let mut descriptions = Packed::default();
-        for one in &config.types {
-            descriptions.push(&tokenizer.encode(&one.description, most)?.ids);
-        }
         let mut linear = |name: &str| Linear::new(parameters, &format!("binder.{name}"), config.size, hidden, deviation);
         let (start, end) = (linear("start")?, linear("end")?);
         let (type_start, type_end, type_span) = (linear("type_start")?, linear("type_end")?, linear("type_span")?);
@@ -257,5 +265,9 @@ mod tests {
     fn every_span_up_to_the_width_is_listed_once() {
         assert_eq!(spans(3, 2).collect::<Vec<_>>(), [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)]);
         assert_eq!(spans(0, 2).count(), 0);
+        for (place, (first, last)) in spans(7, 3).enumerate() {
+            assert_eq!(span_place(7, 3, first, last), Some(place));
+        }
+        assert_eq!([span_place(7, 3, 0, 3), span_place(7, 3, 6, 7)], [None, None]);
     }
 }

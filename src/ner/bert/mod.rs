@@ -16,9 +16,10 @@ use candle_core::Device;
 use serde_json::Value;
 
 pub use self::{
-    binder::{Binder, BinderConfig, EntityType, Scores, spans},
+    binder::{Binder, BinderConfig, EntityType, Scores, TYPE_ENCODER, span_place, spans},
     labels::{Found, Labels},
-    recognise::Recogniser,
+    overlaps::resolve,
+    recognise::{Recogniser, classifier_drop},
     tagger::{Tagger, pack},
     text::{Passage, Text, Unit},
     windows::{Window, windows},

@@ -71,7 +71,8 @@ impl Recogniser {
                     .map_err(|e| unusable(pretrained, format!("config.json: {BINDER_KEY}: {e}")))?;
                 require(pretrained, "binder.span.weight")?;
                 let Pretrained { bert, parameters, tokenizer, .. } = &mut *pretrained;
-                Binder::new(bert, parameters, tokenizer, config).map(Model::from)
+                let descriptions = config.describe(tokenizer, bert.config().max_tokens())?;
+                Binder::new(bert, parameters, descriptions, config).map(Model::from)
             }
             None => {
                 require(pretrained, "classifier.weight")?;
