@@ -10,6 +10,7 @@ pub mod ops;
 mod packed;
 mod parameters;
 pub mod pretrained;
+pub mod recompute;
 pub mod tokenizer;
 
 pub use self::{

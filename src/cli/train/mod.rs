@@ -2,6 +2,8 @@
 
 mod crf;
 mod nearest;
+#[cfg(feature = "neural")]
+mod ner;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,9 @@ enum Job {
     Crf(crf::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
+    /// Train a BERT recogniser of mentions: token classifier or bi-encoder
+    #[cfg(feature = "neural")]
+    Ner(ner::Args),
 }
 
 /// Trains the model that was asked for.
@@ -30,5 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.job {
         Job::Crf(args) => crf::run(args),
         Job::Nearest(args) => nearest::run(args),
+        #[cfg(feature = "neural")]
+        Job::Ner(args) => ner::run(args),
     }
 }

@@ -145,6 +145,11 @@ impl Binder {
         Ok(Self { config, text: text.clone(), types, descriptions, start, end, span, type_start, type_end, type_span })
     }
 
+    /// Returns the encoder of texts.
+    pub fn text(&self) -> &Bert {
+        &self.text
+    }
+
     /// Returns the settings.
     pub fn config(&self) -> &BinderConfig {
         &self.config

@@ -36,6 +36,11 @@ impl Tagger {
         Ok(Self { bert: bert.clone(), classifier, labels, drop })
     }
 
+    /// Returns the encoder.
+    pub fn bert(&self) -> &Bert {
+        &self.bert
+    }
+
     /// Returns the labels.
     pub fn labels(&self) -> &Labels {
         &self.labels

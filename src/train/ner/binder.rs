@@ -63,6 +63,11 @@ impl Task for BinderTask {
         self.examples.len()
     }
 
+    fn bytes_per_token(&self, recompute: bool) -> usize {
+        let longest = self.examples.iter().map(|one| one.passage.ids.len()).max().unwrap_or(0);
+        self.binder.text().config().bytes_per_token(longest, recompute)
+    }
+
     fn tokens(&self, example: usize) -> usize {
         self.examples[example].passage.ids.len()
     }

@@ -141,6 +141,7 @@ fn take_apart(encoder: &Pretrained, corpus: &[AnnotatedDocument], flat: bool) ->
 
 fn prepare_tagger(mut model: Pretrained, golds: &[Gold], dev: Dev) -> Result<(Pretrained, Box<dyn Task>)> {
     let labels = Labels::of(TYPE);
+    model.extra.remove(BINDER_KEY); // where the encoder is that of another recogniser
     set_head(&mut model, "ForTokenClassification");
     model.extra.extend(labels.to_config());
     let drop = classifier_drop(&model);

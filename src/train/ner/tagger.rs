@@ -39,6 +39,11 @@ impl Task for TaggerTask {
         self.examples.len()
     }
 
+    fn bytes_per_token(&self, recompute: bool) -> usize {
+        let longest = self.examples.iter().map(|one| one.passage.ids.len()).max().unwrap_or(0);
+        self.tagger.bert().config().bytes_per_token(longest, recompute)
+    }
+
     fn tokens(&self, example: usize) -> usize {
         self.examples[example].passage.ids.len()
     }
