@@ -51,7 +51,10 @@ pub struct NerConfig {
     pub types: Vec<String>,
     /// Engine `bert` with a model of kind `binder`: whether mentions may lie within others. Default yes.
     pub nested: bool,
-    /// Mentions less probable than this are left out, `0..=1`. Default 0.
+    /// Engine `bert`: where it runs. Default `auto`.
+    pub device: Device,
+    /// Mentions less probable than this are left out, `0..=1`. Default 0. Engine `bert`: the probability of the least sure decision that
+    /// makes the mention up; a bi-encoder's mentions are above 0.5.
     pub min_probability: f32,
     /// Engine `llm`: how it asks.
     pub llm: ExtractConfig,
@@ -149,6 +152,7 @@ impl Default for NerConfig {
             model: None,
             types: Vec::new(),
             nested: true,
+            device: Device::Auto,
             min_probability: 0.0,
             llm: ExtractConfig::default(),
         }

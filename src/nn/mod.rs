@@ -15,6 +15,6 @@ pub mod tokenizer;
 
 pub use self::{
     masks::Masks,
-    packed::Packed,
+    packed::{Packed, divide},
     parameters::{Init, Parameters},
 };

@@ -180,7 +180,7 @@ impl Watch for Progress {
     }
 
     fn evaluation(&mut self, evaluation: &EvaluationRecord, best: bool) {
-        let figures = evaluation.figures.iter().filter_map(|(name, value)| Some(format!("{name} {:.4}", value.as_f64()?)));
+        let figures = evaluation.figures.iter().map(|(name, value)| format!("{name} {value:.4}"));
         let figures: Vec<String> = figures.collect();
         let line = format!("epoch {}: {}{}", evaluation.epoch, figures.join(", "), if best { ", the best so far" } else { "" });
         self.0.suspend(|| eprintln!("{line}"));

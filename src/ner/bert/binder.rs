@@ -145,6 +145,23 @@ impl Binder {
         Ok(Self { config, text: text.clone(), types, descriptions, start, end, span, type_start, type_end, type_span })
     }
 
+    /// Returns the same model for use without training, as [`Bert::detached`].
+    pub fn detached(&self) -> Self {
+        let Span { weight, bias, width } = &self.span;
+        Self {
+            config: self.config.clone(),
+            text: self.text.detached(),
+            types: self.types.detached(),
+            descriptions: self.descriptions.clone(),
+            start: self.start.detached(),
+            end: self.end.detached(),
+            span: Span { weight: weight.detach(), bias: bias.detach(), width: width.detach() },
+            type_start: self.type_start.detached(),
+            type_end: self.type_end.detached(),
+            type_span: self.type_span.detached(),
+        }
+    }
+
     /// Returns the encoder of texts.
     pub fn text(&self) -> &Bert {
         &self.text
@@ -167,13 +184,12 @@ impl Binder {
         let drop = self.text.config().hidden_dropout_prob;
         let (text, types) = (ops::dropout(&text, drop, masks.as_deref_mut())?, ops::dropout(&types, drop, masks)?);
         let rows = Rows::new(passages, &batch, self.config.max_width);
-        let at = |places: &[u32]| -> Result<Tensor> { Ok(text.index_select(&Tensor::new(places, text.device())?, 0)?) };
         let score = |rows: Tensor, types: Tensor| -> Result<Tensor> {
             Ok((unit_rows(&rows)?.matmul(&unit_rows(&types)?.t()?)? / self.config.temperature)?)
         };
         Ok(Scores {
-            start: score(self.start.forward(&at(&rows.first)?)?, self.type_start.forward(&types)?)?,
-            end: score(self.end.forward(&at(&rows.last)?)?, self.type_end.forward(&types)?)?,
+            start: score(self.start.forward(&ops::embed(&text, &rows.first)?)?, self.type_start.forward(&types)?)?,
+            end: score(self.end.forward(&ops::embed(&text, &rows.last)?)?, self.type_end.forward(&types)?)?,
             span: score(self.span.forward(&text, &rows)?, self.type_span.forward(&types)?)?,
         })
     }
@@ -211,13 +227,12 @@ impl Binder {
 impl Span {
     /// Projects spans, `(spans, size)`. The parts of the long product are computed once a token and then added up span by span.
     fn forward(&self, text: &Tensor, rows: &Rows) -> Result<Tensor> {
-        let (hidden, device) = (text.dim(1)?, text.device());
+        let hidden = text.dim(1)?;
         let columns = |from: usize, count: usize| self.weight.narrow(1, from, count)?.contiguous();
-        let select = |x: Tensor, places: &[u32]| x.index_select(&Tensor::new(places, device)?, 0);
-        let first = select(ops::linear(text, &columns(0, hidden)?, Some(&self.bias))?, &rows.span_first)?;
-        let last = select(ops::linear(text, &columns(hidden, hidden)?, None)?, &rows.span_last)?;
+        let first = ops::embed(&ops::linear(text, &columns(0, hidden)?, Some(&self.bias))?, &rows.span_first)?;
+        let last = ops::embed(&ops::linear(text, &columns(hidden, hidden)?, None)?, &rows.span_last)?;
         let width = ops::linear(&self.width, &columns(2 * hidden, self.width.dim(1)?)?, None)?;
-        Ok(((first + last)? + select(width, &rows.width)?)?)
+        Ok(((first + last)? + ops::embed(&width, &rows.width)?)?)
     }
 }
 

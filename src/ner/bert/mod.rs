@@ -12,7 +12,8 @@ mod tagger;
 mod text;
 mod windows;
 
-use candle_core::Device;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 pub use self::{
@@ -28,6 +29,7 @@ use super::{Ner, Recognised};
 use crate::{
     config::NerConfig,
     data::{Document, Match, Mention},
+    embed::bert::device,
     error::{Error, Result},
     nn::{pretrained::Pretrained, tokenizer::Tokenizer},
 };
@@ -39,7 +41,7 @@ const MAX_TOKENS: usize = 512;
 
 /// Finds mentions with a token classifier or a bi-encoder.
 pub struct BertNer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     recogniser: Recogniser,
     /// Whether mentions of each type are wanted.
     wanted: Vec<bool>,
@@ -48,12 +50,12 @@ pub struct BertNer {
 }
 
 impl BertNer {
-    /// Loads a model's folder (or hub id) onto the CPU. Of `config`, `types` and `nested` count.
+    /// Loads a model's folder (or hub id). Of `config`, `types`, `nested` and `device` count.
     ///
     /// # Errors
     /// - [`Error::EncoderLoad`] if the folder holds no such model; [`Error::Setting`] if it knows none of the wanted types.
     pub fn load(folder: &str, config: &NerConfig) -> Result<Self> {
-        let mut pretrained = Pretrained::load(folder, &Device::Cpu)?;
+        let mut pretrained = Pretrained::load(folder, &device(config.device)?)?;
         let recogniser = Recogniser::of(&mut pretrained)?;
         let known = recogniser.types();
         if let Some(strange) = config.types.iter().find(|kind| !known.contains(&kind.as_str())) {

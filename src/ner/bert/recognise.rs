@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    nn::{pretrained::Pretrained, tokenizer::Tokenizer},
+    nn::{divide, pretrained::Pretrained, tokenizer::Tokenizer},
 };
 
-/// Tokens of a batch: enough to keep the matrix products busy, few enough that a batch's numbers stay in the cache.
-const BATCH_TOKENS: usize = 2048;
+/// Tokens of a batch: more no longer fits the cache.
+const BATCH_TOKENS: usize = 1024;
 
 /// One of the two models, with the longest window it is used with.
 #[derive(Clone)]
@@ -55,9 +55,13 @@ impl From<Binder> for Model {
 }
 
 impl Recogniser {
-    /// Puts a model to use that takes `longest` tokens.
+    /// Puts a model to use that takes `longest` tokens. It shares the model's weights and sees their updates.
     pub fn new(model: impl Into<Model>, longest: usize) -> Self {
-        Self { model: model.into(), max_tokens: longest.min(MAX_TOKENS) }
+        let model = match model.into() {
+            Model::Tagger(tagger) => Model::Tagger(tagger.detached()),
+            Model::Binder(binder) => Model::Binder(binder.detached()),
+        };
+        Self { model, max_tokens: longest.min(MAX_TOKENS) }
     }
 
     /// Takes the model of a folder: a bi-encoder if its `config.json` says so, else a token classifier.
@@ -123,8 +127,9 @@ impl Recogniser {
             .flat_map(|(number, text)| text.passages(self.max_tokens).into_iter().map(move |passage| (number, passage)))
             .collect();
         let mut order: Vec<usize> = (0..passages.len()).collect();
-        order.sort_by_key(|&at| passages[at].1.ids.len());
-        let batches = batches(&order, |at| passages[at].1.ids.len());
+        // Longest first: no core is left with the longest batch at the end.
+        order.sort_by_key(|&at| std::cmp::Reverse(passages[at].1.ids.len()));
+        let batches = divide(&order, |at| passages[at].1.ids.len(), BATCH_TOKENS);
         let decided = batches.into_par_iter().flat_map_iter(|batch| {
             let some: Vec<&Passage> = batch.iter().map(|&at| &passages[at].1).collect();
             let outcomes: Vec<Result<Decided>> = match self.decide(&some) {
@@ -181,21 +186,4 @@ fn require(pretrained: &Pretrained, weight: &str) -> Result<()> {
         true => Ok(()),
         false => Err(unusable(pretrained, format!("it has no `{weight}`: it is no recogniser of mentions"))),
     }
-}
-
-/// Divides `order` into runs of at most [`BATCH_TOKENS`] tokens, or of one.
-fn batches(order: &[usize], tokens: impl Fn(usize) -> usize) -> Vec<&[usize]> {
-    let (mut runs, mut start, mut sum) = (Vec::new(), 0, 0);
-    for (at, &number) in order.iter().enumerate() {
-        let more = tokens(number);
-        if sum + more > BATCH_TOKENS && at > start {
-            runs.push(&order[start..at]);
-            (start, sum) = (at, 0);
-        }
-        sum += more;
-    }
-    if start < order.len() {
-        runs.push(&order[start..]);
-    }
-    runs
 }

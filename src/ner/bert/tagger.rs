@@ -36,6 +36,11 @@ impl Tagger {
         Ok(Self { bert: bert.clone(), classifier, labels, drop })
     }
 
+    /// Returns the same classifier for use without training, as [`Bert::detached`].
+    pub fn detached(&self) -> Self {
+        Self { bert: self.bert.detached(), classifier: self.classifier.detached(), ..self.clone() }
+    }
+
     /// Returns the encoder.
     pub fn bert(&self) -> &Bert {
         &self.bert
@@ -52,7 +57,7 @@ impl Tagger {
     /// As [`Bert::forward`].
     pub fn forward(&self, batch: &Packed, rows: &[u32], mut masks: Option<&mut Masks>) -> Result<Tensor> {
         let hidden = self.bert.forward(batch, masks.as_deref_mut())?;
-        let hidden = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
+        let hidden = ops::embed(&hidden, rows)?;
         self.classifier.forward(&ops::dropout(&hidden, self.drop, masks)?)
     }
 

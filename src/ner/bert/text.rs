@@ -155,7 +155,7 @@ mod tests {
         ids.push(2);
         spans.push(0..0);
         words.push(None);
-        Tokens { ids, spans, words }
+        Tokens { ids, spans, words, cut: 0 }
     }
 
     fn units(text: &str) -> Vec<&str> {

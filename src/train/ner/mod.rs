@@ -7,7 +7,7 @@ mod dev;
 mod gold;
 mod tagger;
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
