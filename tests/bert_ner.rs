@@ -9,7 +9,7 @@ use noso::{
     data::{AnnotatedDocument, Document},
     ner::{Ner, bert::BertNer},
     nn::fit::{FitSettings, Place, StepRecord, Watch},
-    train::ner::{Kind, NerSettings, train},
+    train::ner::{Kind, NerSettings, Training},
 };
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ fn notes() -> Vec<AnnotatedDocument> {
 fn trained(kind: Kind) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let place = Place { folder: folder.path(), resume: false };
-    train(encoder(24), &notes(), &[], &settings(kind), place, &mut ()).unwrap();
+    Training::new(encoder(24), &notes(), &[], &settings(kind)).unwrap().run(place, &mut ()).unwrap();
     folder
 }
 
@@ -142,7 +142,8 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_does() {
     let settings = NerSettings { fit: FitSettings { epochs: 4, ..usual.fit }, ..usual };
     let weights = |folder: &TempDir| std::fs::read(folder.path().join("model.safetensors")).unwrap();
     let run = |folder: &TempDir, resume, watch: &mut dyn Watch| {
-        train(encoder(24), &notes(), &notes()[..2], &settings, Place { folder: folder.path(), resume }, watch)
+        let training = Training::new(encoder(24), &notes(), &notes()[..2], &settings).unwrap();
+        training.run(Place { folder: folder.path(), resume }, watch)
     };
     let (whole, halved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run(&whole, false, &mut ()).unwrap();
@@ -150,7 +151,7 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_does() {
     assert!(matches!(stopped, Err(noso::Error::Stopped { .. })));
     assert!(!halved.path().join("config.json").exists());
     assert!(run(&halved, false, &mut ()).is_err(), "a run under way is not overwritten");
-    let report = run(&halved, true, &mut ()).unwrap();
+    let history = run(&halved, true, &mut ()).unwrap();
     assert!(weights(&whole) == weights(&halved));
-    assert_eq!(report.history.evaluations.len(), 4);
+    assert_eq!(history.evaluations.len(), 4);
 }

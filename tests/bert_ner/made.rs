@@ -58,5 +58,5 @@ pub fn encoder(max_tokens: usize) -> Pretrained {
         "attention_probs_dropout_prob": 0.0
     }))
     .unwrap();
-    Pretrained::new("(made)", config, Parameters::new(&Device::Cpu, 3), tokenizer).unwrap()
+    Pretrained::new("(made)", config, Parameters::new(&Device::Cpu, 3), tokenizer.into()).unwrap()
 }

@@ -7,7 +7,7 @@ use noso::{
     config::NerConfig,
     ner::bert::BertNer,
     nn::fit::Place,
-    train::ner::{Kind, NerSettings, train},
+    train::ner::{Kind, NerSettings, Training},
 };
 
 use super::{
@@ -58,10 +58,8 @@ fn labels_and_types_that_do_not_fit() {
 
 #[test]
 fn corpora_that_teach_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = Place { folder: folder.path(), resume: false };
     let told = |corpus: &[_], settings: &NerSettings| {
-        train(encoder(24), corpus, &[], settings, place, &mut ()).err().expect("a refusal").to_string()
+        Training::new(encoder(24), corpus, &[], settings).err().expect("a refusal").to_string()
     };
     let mut bare = notes();
     bare.iter_mut().for_each(|note| note.entities.clear());
@@ -72,5 +70,8 @@ fn corpora_that_teach_nothing() {
     assert!(told(&[annotated(0, NOTES[0])], &narrow).contains("max_tokens"));
     let mut wild = settings(Kind::Tagger);
     wild.fit.learning_rate = -1.0;
-    assert!(told(&notes(), &wild).contains("learning_rate"));
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { folder: folder.path(), resume: false };
+    let told = Training::new(encoder(24), &notes(), &[], &wild).unwrap().run(place, &mut ()).unwrap_err();
+    assert!(told.to_string().contains("learning_rate"), "{told}");
 }

@@ -13,7 +13,7 @@ use crate::{
         fit::{EvaluationRecord, Group, Place, StepRecord, WarmUp, Watch},
         pretrained::Pretrained,
     },
-    train::ner::{Kind, NerSettings, Source, load, train},
+    train::ner::{Kind, NerSettings, Source, Training, load},
 };
 
 /// Train a BERT recogniser of mentions: token classifier or bi-encoder
@@ -121,13 +121,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }));
     }
     let place = Place { folder: &args.output, resume: args.resume };
-    let mut progress = Progress(ProgressBar::hidden());
-    let report = train(encoder, &corpus, &dev, &args.settings(), place, &mut progress)?;
-    progress.0.finish_and_clear();
-    eprintln!("taught: {}", report.taught);
+    let training = Training::new(encoder, &corpus, &dev, &args.settings())?;
+    eprintln!("to learn: {}", training.taught);
     if !dev.is_empty() {
-        eprintln!("held out: {}", report.held_out);
+        eprintln!("held out: {}", training.held_out);
     }
+    let mut progress = Progress(ProgressBar::hidden());
+    let outcome = training.run(place, &mut progress);
+    progress.0.finish_and_clear();
+    outcome?;
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
 }

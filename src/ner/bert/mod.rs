@@ -37,7 +37,7 @@ use crate::{
 /// Key of `config.json` that holds a [`BinderConfig`].
 pub const BINDER_KEY: &str = "binder";
 /// Longest window, in tokens with special ones, even if the model takes longer ones.
-const MAX_TOKENS: usize = 512;
+pub const MAX_TOKENS: usize = 512;
 
 /// Finds mentions with a token classifier or a bi-encoder.
 pub struct BertNer {

@@ -65,7 +65,10 @@ impl Task for BinderTask {
 
     fn bytes_per_token(&self, recompute: bool) -> usize {
         let longest = self.examples.iter().map(|one| one.passage.ids.len()).max().unwrap_or(0);
-        self.binder.text().config().bytes_per_token(longest, recompute)
+        let config = self.binder.config();
+        // Each token starts up to `max_width` spans; a span's vector, its parts and their gradients are kept.
+        let spans = 4 * 8 * config.max_width * config.size;
+        self.binder.text().config().bytes_per_token(longest, recompute) + spans
     }
 
     fn tokens(&self, example: usize) -> usize {

@@ -24,7 +24,7 @@ use crate::{
     data::AnnotatedDocument,
     error::{Error, Result},
     ner::bert::{
-        BINDER_KEY, Binder, BinderConfig, EntityType, Labels, Passage, TYPE_ENCODER, Tagger, classifier_drop,
+        BINDER_KEY, Binder, BinderConfig, EntityType, Labels, MAX_TOKENS, Passage, TYPE_ENCODER, Tagger, classifier_drop,
     },
     nn::{
         Parameters,
@@ -37,6 +37,8 @@ use crate::{
 const TYPE: &str = "diagnosis";
 /// Where a run's checkpoints and losses are kept, within the model's folder.
 const RUN_FOLDER: &str = "training";
+/// Shortest window that leaves room for a mention between special tokens.
+const LEAST_TOKENS: usize = 8;
 
 /// Which model is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub struct NerSettings {
     pub kind: Kind,
     /// Loop and optimiser.
     pub fit: FitSettings,
-    /// Longest window, in tokens with special ones, at least 8; the encoder's own limit and 512 hold besides.
+    /// Longest window, in tokens with special ones, at least 8; the encoder's own limit and 512 hold too.
     pub max_tokens: usize,
     /// What BINDER's type encoder reads.
     pub description: String,
@@ -78,54 +80,61 @@ impl NerSettings {
     }
 }
 
-/// What came of a training.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NerReport {
-    /// How much of the training annotation the model could be taught.
+/// A training that is ready to run.
+pub struct Training {
+    model: Pretrained,
+    task: Box<dyn Task>,
+    fit: FitSettings,
+    /// How much of the training annotation the model can be taught.
     pub taught: Coverage,
     /// The same of the held-out annotation: its F1 is the most that can be reached there.
     pub held_out: Coverage,
-    /// Losses and evaluations.
-    pub history: History,
 }
 
-/// Trains a model on `corpus` and writes its folder, which is that of the encoder with a head more. The best checkpoint by F1 on `dev` is
-/// kept, or the last where `dev` is empty.
-///
-/// # Errors
-/// - [`Error::Training`] if the corpus holds no text or no mention; [`Error::Setting`] if a setting is out of its range; those of
-///   [`fit_watched`] and of writing.
-pub fn train(
-    encoder: Pretrained,
-    corpus: &[AnnotatedDocument],
-    dev: &[AnnotatedDocument],
-    settings: &NerSettings,
-    place: Place<'_>,
-    watch: &mut dyn Watch,
-) -> Result<NerReport> {
-    let max_tokens = settings.max_tokens.min(encoder.config.max_tokens()).min(512);
-    if max_tokens < 8 {
-        let got = max_tokens.to_string();
-        return Err(Error::Setting { key: "max_tokens".into(), expected: "8 or more".into(), got });
+impl Training {
+    /// Puts a head on an encoder and takes `corpus` apart for it, and `dev`, on which the model will be measured; without `dev` it is not.
+    ///
+    /// # Errors
+    /// - [`Error::Training`] if the corpus holds no mention; [`Error::Setting`] if a setting is out of its range.
+    pub fn new(
+        encoder: Pretrained,
+        corpus: &[AnnotatedDocument],
+        dev: &[AnnotatedDocument],
+        settings: &NerSettings,
+    ) -> Result<Self> {
+        let max_tokens = settings.max_tokens.min(encoder.config.max_tokens()).min(MAX_TOKENS);
+        if max_tokens < LEAST_TOKENS {
+            let (expected, got) = (format!("{LEAST_TOKENS} or more"), max_tokens.to_string());
+            return Err(Error::Setting { key: "max_tokens".into(), expected, got });
+        }
+        let flat = settings.kind == Kind::Tagger;
+        let (golds, taught) = take_apart(&encoder, corpus, flat)?;
+        if taught.taught == 0 {
+            let reason = format!("{} documents, without a mention that has words", taught.documents);
+            return Err(Error::Training { what: "the recogniser", reason });
+        }
+        let (dev_golds, held_out) = take_apart(&encoder, dev, flat)?;
+        let texts = dev.iter().map(|annotated| annotated.document.text.clone());
+        let dev = Dev { documents: texts.zip(dev_golds).collect(), max_tokens };
+        let (model, task) = match settings.kind {
+            Kind::Tagger => prepare_tagger(encoder, &golds, dev)?,
+            Kind::Binder => prepare_binder(encoder, &golds, dev, settings)?,
+        };
+        Ok(Self { model, task, fit: settings.fit.clone(), taught, held_out })
     }
-    let flat = settings.kind == Kind::Tagger;
-    let (golds, taught) = take_apart(&encoder, corpus, flat)?;
-    if taught.taught == 0 {
-        let reason = format!("{} documents, without a mention that has words", taught.documents);
-        return Err(Error::Training { what: "the recogniser", reason });
+
+    /// Trains the model and writes its folder, which is the encoder's with a head more: the best checkpoint by F1 on held-out documents, or
+    /// the last where there are none. `config.json` comes last: a folder without it holds a run under way.
+    ///
+    /// # Errors
+    /// Those of [`fit_watched`], and of writing.
+    pub fn run(mut self, place: Place<'_>, watch: &mut dyn Watch) -> Result<History> {
+        let run = place.folder.join(RUN_FOLDER);
+        let history =
+            fit_watched(&self.model.parameters, self.task.as_mut(), &self.fit, Place { folder: &run, ..place }, watch)?;
+        self.model.save(place.folder)?;
+        Ok(history)
     }
-    let (dev_golds, held_out) = take_apart(&encoder, dev, flat)?;
-    let texts = dev.iter().map(|annotated| annotated.document.text.clone());
-    let dev = Dev { documents: texts.zip(dev_golds).collect(), max_tokens };
-    let (model, mut task) = match settings.kind {
-        Kind::Tagger => prepare_tagger(encoder, &golds, dev)?,
-        Kind::Binder => prepare_binder(encoder, &golds, dev, settings)?,
-    };
-    let run = place.folder.join(RUN_FOLDER);
-    let run = Place { folder: &run, ..place };
-    let history = fit_watched(&model.parameters, task.as_mut(), &settings.fit, run, watch)?;
-    model.save(place.folder)?;
-    Ok(NerReport { taught, held_out, history })
 }
 
 fn take_apart(encoder: &Pretrained, corpus: &[AnnotatedDocument], flat: bool) -> Result<(Vec<Gold>, Coverage)> {
