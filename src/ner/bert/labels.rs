@@ -191,7 +191,7 @@ mod tests {
         // Begin 0.8, on 0.8, not on 0.9 | begin 0.8, not on 0.9.
         assert_eq!(found(&[0, 1, 2, 1, 0, 0]), [(1..3, 0.8), (3..4, 0.8)]);
         // Inside after outside begins: 0.8 + 0.1.
-        assert_eq!(found(&[0, 2, 0]), [(1..2, 0.90000004)]);
+        assert_eq!(found(&[0, 2, 0]), [(1..2, 0.9)]);
         assert_eq!(found(&[]), []);
     }
 
