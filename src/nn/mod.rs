@@ -9,7 +9,9 @@ mod masks;
 pub mod ops;
 mod packed;
 mod parameters;
+pub mod pretrained;
 pub mod recompute;
+pub mod tokenizer;
 
 pub use self::{
     masks::Masks,

@@ -187,7 +187,8 @@ impl Run<'_> {
         if best {
             self.parameters.save(&checkpoint::best_path(self.folder))?;
         }
-        let figures = evaluation.figures.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let finite = evaluation.figures.into_iter().filter(|(_, value)| value.is_finite());
+        let figures = finite.map(|(name, value)| (name.to_owned(), value as f32)).collect();
         let (step, epoch) = (self.state.step, self.state.epoch.min(self.settings.epochs - 1) + 1);
         let record = EvaluationRecord { step, epoch, score: evaluation.score as f32, figures };
         self.watch.evaluation(&record, best);
