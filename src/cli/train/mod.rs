@@ -1,6 +1,10 @@
 //! `noso train`: from a corpus to a model. One file a job.
 
 mod crf;
+#[cfg(feature = "neural")]
+mod encoder;
+#[cfg(feature = "neural")]
+mod fit;
 mod nearest;
 
 use std::process::ExitCode;
@@ -20,6 +24,9 @@ enum Job {
     Crf(crf::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
+    /// Train an encoder as masked language model, from scratch or from another one
+    #[cfg(feature = "neural")]
+    Encoder(encoder::Args),
 }
 
 /// Trains the model that was asked for.
@@ -30,5 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.job {
         Job::Crf(args) => crf::run(args),
         Job::Nearest(args) => nearest::run(args),
+        #[cfg(feature = "neural")]
+        Job::Encoder(args) => encoder::run(args),
     }
 }
