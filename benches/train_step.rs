@@ -12,6 +12,10 @@ use noso::nn::{
     ops,
 };
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sequences and the label of each token.
 #[derive(serde::Deserialize)]
 struct Batches {
@@ -37,8 +41,10 @@ impl Task for Tagging {
 
     fn loss(&self, examples: &[usize], mut masks: Option<&mut Masks>) -> noso::Result<Loss> {
         let packed = Packed::new(examples.iter().map(|&example| self.batches.ids[example].as_slice()));
-        let labels: Vec<Option<u32>> =
-            examples.iter().flat_map(|&example| self.batches.labels[example].iter().map(|&label| Some(label))).collect();
+        let labels: Vec<Option<u32>> = examples
+            .iter()
+            .flat_map(|&example| self.batches.labels[example].iter().map(|&label| Some(label)))
+            .collect();
         let hidden = self.bert.forward(&packed, masks.as_deref_mut())?;
         let hidden = ops::dropout(&hidden, self.bert.config().hidden_dropout_prob, masks)?;
         let sum = ops::cross_entropy(&self.classifier.forward(&hidden)?, &labels, 0.0)?;
