@@ -7,6 +7,8 @@ mod bert_ner;
 mod cli;
 mod corpus;
 mod crf;
+#[cfg(feature = "neural")]
+mod encoders;
 mod eval;
 mod index;
 mod layering;
@@ -17,3 +19,5 @@ mod nn;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;
+#[cfg(feature = "neural")]
+mod train_encoder;

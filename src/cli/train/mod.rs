@@ -1,6 +1,10 @@
 //! `noso train`: from a corpus to a model. One file a job.
 
 mod crf;
+#[cfg(feature = "neural")]
+mod encoder;
+#[cfg(feature = "neural")]
+mod fit;
 mod nearest;
 #[cfg(feature = "neural")]
 mod ner;
@@ -22,6 +26,9 @@ enum Job {
     Crf(crf::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
+    /// Train an encoder as masked language model, from scratch or from another one
+    #[cfg(feature = "neural")]
+    Encoder(encoder::Args),
     /// Train a BERT recogniser of mentions: token classifier or bi-encoder
     #[cfg(feature = "neural")]
     Ner(ner::Args),
@@ -36,6 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Crf(args) => crf::run(args),
         Job::Nearest(args) => nearest::run(args),
         #[cfg(feature = "neural")]
+        Job::Encoder(args) => encoder::run(args),
         Job::Ner(args) => ner::run(args),
     }
 }

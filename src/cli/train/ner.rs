@@ -4,13 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use candle_core::Device;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::fit::{Bar, FitArgs};
 use crate::{
     cli::DONE,
     data::AnnotatedDocument,
     nn::{
-        fit::{EvaluationRecord, Group, Place, StepRecord, WarmUp, Watch},
+        fit::{FitSettings, Group, Place},
         pretrained::Pretrained,
     },
     train::ner::{Kind, NerSettings, Source, Training, load},
@@ -19,7 +19,8 @@ use crate::{
 /// Train a BERT recogniser of mentions: token classifier or bi-encoder
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The defaults are the paper's for a pretrained encoder; a small one trained from scratch learns with --learning-rate 2e-4 or so.
+The defaults are the paper's for a pretrained encoder: 20 epochs of batches of 32 windows, learning rate 1e-5 along a cosine, weight decay 0.01.
+A small encoder trained from scratch needs more, such as --learning-rate 2e-4.
 
 Example: train on two corpora, keep the best checkpoint by F1 on a third folder, then code with it
 
@@ -44,54 +45,17 @@ pub struct Args {
     /// Folder to write the model into
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Go on with the run that was interrupted in the output folder
-    #[arg(long)]
-    resume: bool,
-    /// Passes over the corpora
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    epochs: usize,
-    /// Windows a step
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch: usize,
-    /// Highest learning rate; it falls along a cosine
-    #[arg(long, value_name = "RATE", default_value_t = 1e-5)]
-    learning_rate: f64,
-    /// Learning rate of what is put on the encoder [default: as the encoder's]
-    #[arg(long, value_name = "RATE")]
-    head_learning_rate: Option<f64>,
-    /// Share of the steps over which the learning rate rises
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    warm_up: f64,
-    /// Weight decay
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
-    weight_decay: f64,
-    /// Longest gradient; 0: any
-    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
-    clip_norm: f64,
-    /// Stop after this many evaluations without a better F1; 0: never
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    patience: usize,
-    /// Longest window in tokens
+    /// Longest window, in tokens with special ones
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_tokens: usize,
-    /// Most tokens that a thread computes at once
-    #[arg(long, value_name = "N", default_value_t = 8192)]
-    batch_tokens: usize,
-    /// Parts of a batch that are computed side by side
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    shards: usize,
-    /// Save memory: compute the layers a second time on the way back
-    #[arg(long)]
-    recompute: bool,
-    /// Minutes between two checkpoints
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
-    checkpoint_minutes: f64,
-    /// Seed of the order of examples and of dropout
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
     /// What BINDER's type encoder reads [default: a Russian sentence that says what a diagnosis is]
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Learning rate of what is put on the encoder [default: the encoder's]
+    #[arg(long, value_name = "X")]
+    head_learning_rate: Option<f64>,
+    #[command(flatten)]
+    fit: FitArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -120,16 +84,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             number % every == 0
         }));
     }
-    let place = Place { folder: &args.output, resume: args.resume };
     let training = Training::new(encoder, &corpus, &dev, &args.settings())?;
     eprintln!("to learn: {}", training.taught);
     if !dev.is_empty() {
         eprintln!("held out: {}", training.held_out);
     }
-    let mut progress = Progress(ProgressBar::hidden());
-    let outcome = training.run(place, &mut progress);
-    progress.0.finish_and_clear();
-    outcome?;
+    training.run(Place { folder: &args.output, resume: args.fit.resume }, &mut Bar::new()?)?;
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
 }
@@ -146,45 +106,17 @@ impl Args {
             KindName::Tagger => Kind::Tagger,
             KindName::Binder => Kind::Binder,
         };
-        let mut settings = NerSettings { max_tokens: self.max_tokens, ..NerSettings::new(kind) };
-        if let Some(description) = &self.description {
-            settings.description.clone_from(description);
-        }
-        let fit = &mut settings.fit;
-        (fit.epochs, fit.batch, fit.patience, fit.seed) = (self.epochs, self.batch, self.patience, self.seed);
-        (fit.learning_rate, fit.weight_decay, fit.clip_norm) = (self.learning_rate, self.weight_decay, self.clip_norm);
-        (fit.shards, fit.batch_tokens, fit.recompute) = (self.shards, self.batch_tokens, self.recompute);
-        (fit.warm_up, fit.checkpoint_minutes) = (WarmUp::Share(self.warm_up), self.checkpoint_minutes);
+        let papers = NerSettings::new(kind);
         let group = |learning_rate| {
             let heads = ["classifier.", "binder."].into_iter();
             heads.map(|prefix| Group { prefix: prefix.into(), learning_rate, weight_decay: None }).collect()
         };
-        fit.groups = self.head_learning_rate.map(group).unwrap_or_default();
-        settings
-    }
-}
-
-/// Shows how far a run is on stderr.
-struct Progress(ProgressBar);
-
-impl Watch for Progress {
-    fn begin(&mut self, steps: usize, done: usize) {
-        let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} steps, {per_sec}, {eta} left{msg}");
-        self.0 = ProgressBar::new(steps as u64)
-            .with_position(done as u64)
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        self.0.reset_eta();
-    }
-
-    fn step(&mut self, step: &StepRecord) {
-        self.0.set_message(format!(", loss {:.4}", step.loss));
-        self.0.inc(1);
-    }
-
-    fn evaluation(&mut self, evaluation: &EvaluationRecord, best: bool) {
-        let figures = evaluation.figures.iter().map(|(name, value)| format!("{name} {value:.4}"));
-        let figures: Vec<String> = figures.collect();
-        let line = format!("epoch {}: {}{}", evaluation.epoch, figures.join(", "), if best { ", the best so far" } else { "" });
-        self.0.suspend(|| eprintln!("{line}"));
+        let groups = self.head_learning_rate.map(group).unwrap_or_default();
+        NerSettings {
+            fit: FitSettings { groups, ..self.fit.over(papers.fit) },
+            max_tokens: self.max_tokens,
+            description: self.description.clone().unwrap_or(papers.description),
+            ..papers
+        }
     }
 }
