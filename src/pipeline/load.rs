@@ -145,7 +145,8 @@ fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box
 
 #[cfg(feature = "neural")]
 fn load_bert(config: &NerConfig) -> Result<Box<dyn Ner>> {
-    let missing = || Error::Setting { key: "ner.model".into(), expected: "the folder of a model".into(), got: "none".into() };
+    let missing =
+        || Error::Setting { key: "ner.model".into(), expected: "the folder of a model".into(), got: "none".into() };
     let folder = config.model.as_ref().ok_or_else(missing)?;
     Ok(Box::new(BertNer::load(&folder.to_string_lossy(), config)?))
 }

@@ -44,6 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Nearest(args) => nearest::run(args),
         #[cfg(feature = "neural")]
         Job::Encoder(args) => encoder::run(args),
+        #[cfg(feature = "neural")]
         Job::Ner(args) => ner::run(args),
     }
 }

@@ -130,10 +130,15 @@ impl Binder {
     /// # Errors
     /// - [`Error::Artifact`] if `config` is out of range, a weight has another shape, or the type encoder is missing.
     pub fn new(text: &Bert, parameters: &mut Parameters, descriptions: Packed, config: BinderConfig) -> Result<Self> {
-        config.check().map_err(|reason| Error::Artifact { what: "BINDER model", name: "config.json".into(), reason })?;
+        config.check().map_err(|reason| Error::Artifact {
+            what: "BINDER model",
+            name: "config.json".into(),
+            reason,
+        })?;
         let types = Bert::new(text.config(), parameters, TYPE_ENCODER, false)?;
         let (hidden, deviation) = (text.config().hidden_size, text.config().initializer_range);
-        let mut linear = |name: &str| Linear::new(parameters, &format!("binder.{name}"), config.size, hidden, deviation);
+        let mut linear =
+            |name: &str| Linear::new(parameters, &format!("binder.{name}"), config.size, hidden, deviation);
         let (start, end) = (linear("start")?, linear("end")?);
         let (type_start, type_end, type_span) = (linear("type_start")?, linear("type_end")?, linear("type_span")?);
         let normal = Init::Normal(deviation);

@@ -48,9 +48,12 @@ impl Labels {
         let mut labels = Self { tags: Vec::new(), types: Vec::new() };
         for id in 0..names.len() {
             let name = names.get(&id.to_string()).and_then(Value::as_str);
-            let name = name.ok_or_else(|| format!("id2label has {} labels, but none with the number {id}", names.len()))?;
+            let name =
+                name.ok_or_else(|| format!("id2label has {} labels, but none with the number {id}", names.len()))?;
             if name.starts_with("LABEL_") {
-                return Err(format!("id2label calls label {id} `{name}`, which does not say whether it begins a mention"));
+                return Err(format!(
+                    "id2label calls label {id} `{name}`, which does not say whether it begins a mention"
+                ));
             }
             let tag = labels.tag(name);
             labels.tags.push(tag);
@@ -65,10 +68,11 @@ impl Labels {
         if name == "O" {
             return Tag::Outside;
         }
-        let (scheme, kind) = name.split_once(['-', '_']).filter(|(scheme, _)| scheme.len() == 1).unwrap_or(match name {
-            "B" | "I" => (name, ""),
-            kind => ("I", kind),
-        });
+        let (scheme, kind) =
+            name.split_once(['-', '_']).filter(|(scheme, _)| scheme.len() == 1).unwrap_or(match name {
+                "B" | "I" => (name, ""),
+                kind => ("I", kind),
+            });
         let number = self.types.iter().position(|known| known == kind).unwrap_or_else(|| {
             self.types.push(kind.to_owned());
             self.types.len() - 1
@@ -158,7 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn config(names: &[&str]) -> Map<String, Value> {
-        let by_id: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
+        let by_id: Map<String, Value> =
+            names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
         [("id2label".to_owned(), by_id.into())].into_iter().collect()
     }
 

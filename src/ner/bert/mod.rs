@@ -98,7 +98,9 @@ impl Ner for BertNer {
 
 /// Makes the error of a folder whose model cannot be used here.
 fn unusable(pretrained: &Pretrained, reason: String) -> Error {
-    let hint = "`noso train ner` makes such folders; a token classifier of transformers needs id2label with B-TYPE and I-TYPE".into();
+    let hint =
+        "`noso train ner` makes such folders; a token classifier of transformers needs id2label with B-TYPE and I-TYPE"
+            .into();
     Error::EncoderLoad { name: pretrained.name.clone(), reason, hint }
 }
 

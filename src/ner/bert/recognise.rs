@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::{
-    BINDER_KEY, MAX_TOKENS, number,
+    BINDER_KEY, MAX_TOKENS,
     binder::{Binder, BinderConfig},
     labels::{Found, Labels},
+    number,
     tagger::Tagger,
     text::{Passage, Text},
     unusable,

@@ -88,4 +88,3 @@ pub fn pack(passages: &[&Passage]) -> (Packed, Vec<u32>) {
     }
     (batch, rows)
 }
-

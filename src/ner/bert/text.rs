@@ -91,7 +91,11 @@ impl Text {
         let token = |piece: usize| self.opening.len() + piece - window.pieces.start;
         let ends = |unit: &Unit| (token(unit.pieces.start), token(unit.pieces.end.min(window.pieces.end) - 1));
         Passage {
-            ids: [&self.opening, &self.ids[window.pieces.clone()], &self.closing].into_iter().flatten().copied().collect(),
+            ids: [&self.opening, &self.ids[window.pieces.clone()], &self.closing]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
             units: within(&window.kept),
             tokens: self.units[seen.clone()].iter().map(ends).collect(),
             seen,
@@ -178,7 +182,9 @@ mod tests {
             let start = text.find(part).unwrap();
             Span::new(text, start, start + part.len()).unwrap()
         };
-        for (given, found) in [("  отит", "отит"), ("стрый  от", "Острый  отит"), ("отит. ", "отит."), (". Г", ". Гастрит")] {
+        for (given, found) in
+            [("  отит", "отит"), ("стрый  от", "Острый  отит"), ("отит. ", "отит."), (". Г", ". Гастрит")]
+        {
             let units = made.touched(span(given)).unwrap();
             assert_eq!(made.span(text, &units).unwrap().slice(text), found);
         }

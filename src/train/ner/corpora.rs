@@ -52,7 +52,9 @@ pub fn load(source: &Source) -> Result<(Vec<AnnotatedDocument>, RepairReport)> {
         };
         if !found {
             let folder = source.folder.display();
-            let reason = format!("{folder} has no entity of type `{kind}`; say which types count, as in --corpus {folder}=TYPE,TYPE");
+            let reason = format!(
+                "{folder} has no entity of type `{kind}`; say which types count, as in --corpus {folder}=TYPE,TYPE"
+            );
             return Err(Error::Training { what: "the recogniser", reason });
         }
     }

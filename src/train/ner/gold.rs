@@ -161,8 +161,14 @@ impl AddAssign for Coverage {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { documents, spans, taught, exact, nested, blanks, within_words, wordless } = self;
-        write!(f, "{documents} documents, {spans} mentions: {exact} taught as annotated, {within_words} widened to whole words, ")?;
-        write!(f, "{blanks} without blanks at their ends, {nested} left out as nested or crossing, {wordless} without a word; ")?;
+        write!(
+            f,
+            "{documents} documents, {spans} mentions: {exact} taught as annotated, {within_words} widened to whole words, "
+        )?;
+        write!(
+            f,
+            "{blanks} without blanks at their ends, {nested} left out as nested or crossing, {wordless} without a word; "
+        )?;
         write!(f, "a model that finds the {taught} it is taught has F1 {:.4}", self.best_f1())
     }
 }

@@ -24,7 +24,8 @@ use crate::{
     data::AnnotatedDocument,
     error::{Error, Result},
     ner::bert::{
-        BINDER_KEY, Binder, BinderConfig, EntityType, Labels, MAX_TOKENS, Passage, TYPE_ENCODER, Tagger, classifier_drop,
+        BINDER_KEY, Binder, BinderConfig, EntityType, Labels, MAX_TOKENS, Passage, TYPE_ENCODER, Tagger,
+        classifier_drop,
     },
     nn::{
         Parameters,
