@@ -8,13 +8,13 @@ pub fn resolve(mut found: Vec<Found>, nested: bool) -> Vec<Found> {
     found.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.units.start.cmp(&b.units.start)));
     let mut kept: Vec<Found> = Vec::with_capacity(found.len());
     for one in found {
-        let clashes = |other: &&Found| {
+        let clashes = |other: &Found| {
             let (a, b) = (&one.units, &other.units);
             let apart = a.end <= b.start || b.end <= a.start;
             let within = a != b && (a.start <= b.start && b.end <= a.end || b.start <= a.start && a.end <= b.end);
-            !apart && !(nested && within)
+            !(apart || nested && within)
         };
-        if kept.iter().find(clashes).is_none() {
+        if !kept.iter().any(clashes) {
             kept.push(one);
         }
     }

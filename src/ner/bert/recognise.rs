@@ -34,7 +34,7 @@ pub enum Model {
     /// A label a unit.
     Tagger(Tagger),
     /// A comparison with types for each span.
-    Binder(Binder),
+    Binder(Box<Binder>),
 }
 
 /// What was decided in a passage.
@@ -51,7 +51,7 @@ impl From<Tagger> for Model {
 
 impl From<Binder> for Model {
     fn from(binder: Binder) -> Self {
-        Self::Binder(binder)
+        Self::Binder(Box::new(binder))
     }
 }
 
@@ -60,7 +60,7 @@ impl Recogniser {
     pub fn new(model: impl Into<Model>, longest: usize) -> Self {
         let model = match model.into() {
             Model::Tagger(tagger) => Model::Tagger(tagger.detached()),
-            Model::Binder(binder) => Model::Binder(binder.detached()),
+            Model::Binder(binder) => Model::Binder(Box::new(binder.detached())),
         };
         Self { model, max_tokens: longest.min(MAX_TOKENS) }
     }
