@@ -134,5 +134,6 @@ fn origin_name(origin: Origin) -> String {
         Origin::Title => "title".into(),
         Origin::Synonym => "synonym".into(),
         Origin::Mention { annotator } => format!("annotator {annotator}"),
+        Origin::Vocabulary => "vocabulary".into(),
     }
 }
