@@ -48,7 +48,7 @@ enum Command {
     Eval(eval::Args),
     /// Build, describe or search an index of coded texts
     Index(index::Args),
-    /// Train the models of the shipped engine from an annotated corpus
+    /// Train the models of the engines from a corpus
     Train(train::Args),
     /// List, render or try out the prompts of language models
     Prompt(prompt::Args),

@@ -1,0 +1,34 @@
+//! `noso train`: from a corpus to a model. One file a job.
+
+mod crf;
+mod nearest;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// Train the models of the engines from a corpus
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Train the recogniser of mentions
+    Crf(crf::Args),
+    /// Train the re-ranker: score, classifier and calibrators
+    Nearest(nearest::Args),
+}
+
+/// Trains the model that was asked for.
+///
+/// # Errors
+/// If the corpus cannot be read or teaches nothing, or the model cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.job {
+        Job::Crf(args) => crf::run(args),
+        Job::Nearest(args) => nearest::run(args),
+    }
+}
