@@ -119,6 +119,8 @@ pub struct RerankConfig {
 pub enum RerankEngine {
     /// Weighted vote of the nearest rows, shipped.
     Nearest,
+    /// The first candidate of the retrieval.
+    First,
     /// Language model with a prompt.
     Llm,
 }
@@ -166,9 +168,10 @@ impl Default for DecisionConfig {
 }
 
 /// Built-in pipelines: name and TOML.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("default", include_str!("../../pipelines/default.toml")),
     ("llm", include_str!("../../pipelines/llm.toml")),
+    ("bert", include_str!("../../pipelines/bert.toml")),
     ("paper-zero-shot", include_str!("../../pipelines/paper-zero-shot.toml")),
     ("paper-tuned", include_str!("../../pipelines/paper-tuned.toml")),
 ];

@@ -1,6 +1,7 @@
 //! Encoders: short texts come in, dense vectors of unit length leave.
 
 pub mod ngram;
+pub mod sparse;
 
 use crate::error::Result;
 

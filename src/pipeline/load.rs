@@ -19,6 +19,7 @@ use crate::{
     prompt::{Prompt, Task},
     rerank::{
         Rerank,
+        first::First,
         llm::LlmRerank,
         nearest::{Nearest, NearestModel},
     },
@@ -172,6 +173,7 @@ fn load_rerank(
                 .then(|| SecondLook::new(second_look, engine.clone(), model, rerank.candidates));
             Ok((Box::new(engine), look.transpose()?))
         }
+        RerankEngine::First => Ok((Box::new(First::new(rerank.candidates)), None)),
         RerankEngine::Nearest => {
             let model = match &rerank.model {
                 Some(path) => NearestModel::load(path)?,

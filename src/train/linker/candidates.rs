@@ -102,12 +102,12 @@ pub fn dense_scores<T: Send>(
     Ok(chunks?.into_iter().flatten().collect())
 }
 
-/// Returns the places of the `k` highest scores that may be taken, highest first, of equal ones the first.
+/// Returns the places of the `k` highest scores that may be taken, highest first, of equal ones the first. Scores that are no numbers are passed over.
 pub fn top(scores: &[f32], k: usize, may: impl Fn(usize) -> bool) -> Vec<u32> {
     let mut best: Vec<(f32, u32)> = Vec::with_capacity(k + 1);
     for (place, &score) in scores.iter().enumerate() {
         let full = best.len() == k;
-        let fits = k > 0 && (!full || best.last().is_some_and(|(least, _)| score > *least));
+        let fits = !score.is_nan() && (!full || best.last().is_some_and(|(least, _)| score > *least));
         if fits && may(place) {
             let at = best.partition_point(|(other, _)| *other >= score);
             best.insert(at, (score, place as u32));
