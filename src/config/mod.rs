@@ -1,11 +1,13 @@
 //! Every setting of a pipeline: TOML comes in, checked structs leave.
 
+mod encoder;
 mod llm;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::encoder::{EncoderConfig, Pooling, Preset};
 pub use self::llm::{
     Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, ReportedSpan, SecondLookConfig,
     SelectConfig, SelectDecoding, Structured,

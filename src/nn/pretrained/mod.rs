@@ -2,7 +2,7 @@
 
 mod weights;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use serde_json::{Map, Value};
@@ -37,7 +37,7 @@ pub struct Pretrained {
     /// All weights: the encoder's as variables; heads (`classifier.weight`, …) are kept until a layer asks for them.
     pub parameters: Parameters,
     /// Its tokenizer.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// The layers, which share the parameters' storage.
     pub bert: Bert,
 }
@@ -72,14 +72,14 @@ impl Pretrained {
             ),
             other => other,
         })?;
-        Ok(Self { name: name.to_owned(), config, extra, parameters, tokenizer, bert })
+        Ok(Self { name: name.to_owned(), config, extra, parameters, tokenizer: Arc::new(tokenizer), bert })
     }
 
     /// Puts a model together that no folder holds yet, its weights drawn from `parameters`' seed where they are not given.
     ///
     /// # Errors
     /// - [`Error::Artifact`] if a given weight has another shape.
-    pub fn new(name: &str, config: BertConfig, mut parameters: Parameters, tokenizer: Tokenizer) -> Result<Self> {
+    pub fn new(name: &str, config: BertConfig, mut parameters: Parameters, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         let bert = Bert::new(&config, &mut parameters, "", true)?;
         Ok(Self { name: name.to_owned(), config, extra: Map::new(), parameters, tokenizer, bert })
     }
@@ -122,7 +122,7 @@ impl Pretrained {
 }
 
 /// What a folder of an encoder holds, for those that are looked up or fetched by their hub id.
-const HUB_FILES: hub::Files = hub::Files {
+pub(crate) const HUB_FILES: hub::Files = hub::Files {
     hint: "give a folder that holds config.json, model.safetensors and tokenizer.json, or a hub id such as cambridgeltl/SapBERT-UMLS-2020AB-all-lang-from-XLMR",
     error: |name, reason, hint| Error::EncoderLoad { name, reason, hint },
     is_whole: |folder| {
