@@ -195,6 +195,34 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+    /// The loss of a training run is no number any more.
+    #[error("the loss is no number in step {step}, at learning rate {learning_rate:.3e}: training diverged")]
+    Diverged {
+        /// Step, from 1.
+        step: usize,
+        /// Learning rate of the step.
+        learning_rate: f64,
+        /// Last good checkpoint, where one was written.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A training run was asked to stop, and wrote a checkpoint.
+    #[error("stopped after step {step} of {steps}; {} holds the run", checkpoint.display())]
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Steps of the whole run.
+        steps: usize,
+        /// Where to go on from.
+        checkpoint: PathBuf,
+    },
+    /// A training step would not fit into memory.
+    #[error("a training step needs about {needed_mib} MiB, {available_mib} MiB are free")]
+    Memory {
+        /// Estimate.
+        needed_mib: u64,
+        /// What the system says.
+        available_mib: u64,
+    },
 }
 
 #[cfg(feature = "neural")]
@@ -256,7 +284,13 @@ impl Error {
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
-            Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower `batch_tokens` (--batch-tokens)".into(),
+            Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute".into(),
+            Self::Diverged { checkpoint, .. } => {
+                let kept = checkpoint.as_ref().map(|path| format!("; {} is the last good checkpoint", path.display()));
+                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{}", kept.unwrap_or_default())
+            }
+            Self::Stopped { .. } => "run the same command with --resume to go on".into(),
+            Self::Memory { .. } => "lower --batch-tokens or --shards, or add --recompute".into(),
             Self::Setting { .. } => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
             _ => return None,
         };

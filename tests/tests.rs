@@ -10,6 +10,8 @@ mod index;
 mod layering;
 mod llm;
 mod llm_pipeline;
+#[cfg(feature = "neural")]
+mod nn;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;

@@ -1,24 +1,58 @@
 //! Seeds for dropout: one generator a step, so that a run can be repeated and resumed bit for bit.
 
-/// Deals out the seeds of the dropout masks of one forward pass, in the order in which they are asked for.
+use candle_core::Tensor;
+
+use super::recompute::Tape;
+use crate::error::Result;
+
+/// What a forward pass needs only while training: the seeds of its dropout masks, dealt out in the order in which they are asked for,
+/// and, where memory is scarce, the tape of layers that are computed a second time on the way back.
 ///
 /// A mask is a function of seed and element number alone, so the backward pass makes it again instead of keeping it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Masks {
     seed: u64,
     dealt: u64,
+    tape: Option<Tape>,
 }
 
 impl Masks {
     /// Starts from a seed: equal seeds deal equal masks. A training run derives it from its own seed, the step and the shard.
     pub fn new(seed: u64) -> Self {
-        Self { seed, dealt: 0 }
+        Self { seed, dealt: 0, tape: None }
+    }
+
+    /// Starts from a seed, and has layers computed a second time on the way back: the loss must be differentiated by
+    /// [`Tape::backward`] of [`Self::into_tape`].
+    pub fn recomputing(seed: u64) -> Self {
+        Self { tape: Some(Tape::default()), ..Self::new(seed) }
     }
 
     /// Deals out the seed of the next mask.
     pub fn next_seed(&mut self) -> u64 {
         self.dealt += 1;
         mix(self.seed ^ self.dealt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Computes a layer, which is given masks of its own: equal ones whether it is computed once or twice.
+    ///
+    /// # Errors
+    /// Those of the layer.
+    pub fn layer(
+        &mut self,
+        input: &Tensor,
+        forward: impl Fn(&Tensor, &mut Masks) -> Result<Tensor> + 'static,
+    ) -> Result<Tensor> {
+        let seed = self.next_seed();
+        match &mut self.tape {
+            Some(tape) => tape.run(input, Box::new(move |input| forward(input, &mut Self::new(seed)))),
+            None => forward(input, &mut Self::new(seed)),
+        }
+    }
+
+    /// Returns the tape, empty where every result was kept.
+    pub fn into_tape(self) -> Tape {
+        self.tape.unwrap_or_default()
     }
 }
 

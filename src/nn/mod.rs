@@ -11,6 +11,7 @@ mod packed;
 mod parameters;
 pub mod pretrained;
 pub mod tokenizer;
+pub mod recompute;
 
 pub use self::{
     masks::Masks,

@@ -69,6 +69,17 @@ impl BertConfig {
     pub fn max_tokens(&self) -> usize {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
+
+    /// Estimates how many bytes a forward pass keeps for each token of a sequence of `length` until its backward pass. With `recompute`
+    /// only what goes in between layers is kept, and one layer at a time in full.
+    pub fn bytes_per_token(&self, length: usize, recompute: bool) -> usize {
+        // A layer keeps about: input, query, key, value, context, two projections, two sums, two norms and their gradients; the inner part
+        // before and after its activation; scores and weights of attention.
+        let inside = 14 * self.hidden_size + 3 * self.intermediate_size + 3 * self.num_attention_heads * length;
+        let between = 2 * self.hidden_size;
+        let layers = self.num_hidden_layers;
+        4 * if recompute { layers * between + inside } else { layers * inside }
+    }
 }
 
 fn gelu() -> Activation {

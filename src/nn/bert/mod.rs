@@ -68,7 +68,13 @@ impl Bert {
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
         let mut x = self.embed(batch, masks.as_deref_mut())?;
         for layer in &self.layers {
-            x = layer.forward(&x, batch.lengths(), masks.as_deref_mut())?;
+            x = match masks.as_deref_mut() {
+                None => layer.forward(&x, batch.lengths(), None)?,
+                Some(masks) => {
+                    let (layer, lengths) = (layer.clone(), batch.lengths().to_vec());
+                    masks.layer(&x, move |x, masks| layer.forward(x, &lengths, Some(masks)))?
+                }
+            };
         }
         Ok(x)
     }

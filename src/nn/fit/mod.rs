@@ -1,7 +1,27 @@
 //! The one training loop: a [`Task`] and the parameters it moves come in, the best checkpoint and the history of losses leave.
 
+mod adamw;
+mod batches;
+mod checkpoint;
+mod curve;
+mod gradients;
+mod history;
+mod memory;
+mod run;
+mod schedule;
+mod settings;
+mod watch;
+
 use candle_core::Tensor;
 
+pub use self::{
+    adamw::AdamW,
+    history::{EvaluationRecord, History, StepRecord},
+    run::{Place, fit, fit_watched},
+    schedule::{Schedule, WarmUp},
+    settings::{FitSettings, Group},
+    watch::Watch,
+};
 use super::Masks;
 use crate::error::Result;
 
@@ -9,6 +29,18 @@ use crate::error::Result;
 pub trait Task: Sync {
     /// Returns the number of training examples.
     fn len(&self) -> usize;
+
+    /// Tells whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns about how many bytes a forward pass keeps for each token until its backward pass, or with `recompute` where layers are
+    /// computed twice; see [`BertConfig::bytes_per_token`](super::bert::BertConfig::bytes_per_token). By default 0: unknown.
+    fn bytes_per_token(&self, recompute: bool) -> usize {
+        let _ = recompute;
+        0
+    }
 
     /// Returns the number of tokens of an example, by which batches are divided among threads.
     fn tokens(&self, example: usize) -> usize;

@@ -24,7 +24,6 @@ use crate::{
     nn::{
         Init, Masks, Parameters,
         fit::{Evaluation, Loss, Task},
-        tokenizer::Tokenizer,
     },
 };
 
@@ -80,7 +79,6 @@ impl BioSyn {
     pub fn new(
         wordings: &Wordings,
         mut texts: Texts,
-        tokenizer: &Tokenizer,
         parameters: &mut Parameters,
         settings: LinkerSettings,
     ) -> Result<Self> {
@@ -91,10 +89,11 @@ impl BioSyn {
         check_teaches(&dictionary, &mentions)?;
         let held_out = dictionary.mentions(&wordings.held_out, false);
         let sparse = SparseIndex::new(dictionary.names());
-        let mut add = |all: Vec<&str>| texts.add(tokenizer, &all, settings.max_tokens);
-        let names = add(dictionary.names().iter().map(|name| name.text.as_str()).collect())?;
-        let numbers = add(mentions.iter().map(|mention| mention.text.as_str()).collect())?;
-        let held_out_texts = add(held_out.iter().map(|mention| mention.text.as_str()).collect())?;
+        let names = texts.add(&dictionary.names().iter().map(|name| name.text.as_str()).collect::<Vec<_>>())?;
+        let mut add = |mentions: &[Mention]| {
+            texts.add(&mentions.iter().map(|mention| mention.text.as_str()).collect::<Vec<_>>())
+        };
+        let (numbers, held_out_texts) = (add(&mentions)?, add(&held_out)?);
         let alike = sparse.search(&mentions, dictionary.names(), settings.candidates);
         let example = |(mention, text): (Mention, u32)| {
             let sparse = sparse.encoder().encode(&mention.text);
@@ -311,6 +310,10 @@ impl Task for BioSyn {
         self.examples.len()
     }
 
+    fn bytes_per_token(&self, recompute: bool) -> usize {
+        self.texts.bytes_per_token(recompute)
+    }
+
     fn tokens(&self, example: usize) -> usize {
         let example = &self.examples[example];
         if !example.is_reached() {
@@ -355,7 +358,7 @@ impl Task for BioSyn {
         let device = vectors.device();
         let queries = vectors.index_select(&Tensor::new(own, device)?, 0)?; // (mentions, hidden)
         let all = queries.matmul(&vectors.t()?)?; // (mentions, texts)
-        let dense = (all.gather(&Tensor::from_vec(places, shape, device)?, 1)? / self.settings.temperature)?;
+        let dense = (all.gather(&Tensor::from_vec(places, shape, device)?, 1)? / self.settings.divisor())?;
         let sparse = Tensor::from_vec(sparse, shape, device)?.broadcast_mul(&self.lambda)?;
         Ok(Loss { sum: marginal_loss(&(dense + sparse)?, &shares)?, weight: mentions.len() as f64 })
     }
@@ -367,8 +370,8 @@ impl Task for BioSyn {
         let queries = self.texts.encode_all(self.held_out.texts())?;
         let names = self.encode_names()?;
         let lambda = self.lambda()?;
-        let temperature = self.settings.temperature as f32;
-        let accuracy = self.held_out.measure(&queries, &names, &self.dictionary, &self.sparse, lambda, temperature)?;
+        let weight = 1.0 / self.settings.divisor() as f32;
+        let accuracy = self.held_out.measure((&queries, &names), &self.dictionary, &self.sparse, [weight, lambda])?;
         Ok(Some(accuracy.evaluation(lambda)))
     }
 }

@@ -1,6 +1,6 @@
 //! How well held-out mentions find their labels: vectors come in, accuracy leaves.
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use rayon::prelude::*;
 
 use super::{
@@ -29,7 +29,7 @@ pub struct Accuracy {
     pub both: [f64; 2],
     /// Of both, the first three characters right.
     pub relaxed: [f64; 2],
-    /// By the encoder alone.
+    /// By the encoder alone, compared by the cosine as in an index.
     pub dense: [f64; 2],
 }
 
@@ -68,25 +68,26 @@ impl HeldOut {
         &self.texts
     }
 
-    /// Ranks the labels of the nearest names: `queries` is `(mentions, hidden)`, `names` `(names, hidden)`.
+    /// Ranks the labels of the nearest names: `vectors` are those of the mentions and of the names, `weights` what the inner product
+    /// and the sparse score count.
     ///
     /// # Errors
     /// Those of the device.
     pub fn measure(
         &self,
-        queries: &Tensor,
-        names: &Tensor,
+        (queries, names): (&Tensor, &Tensor),
         dictionary: &Dictionary,
         sparse: &SparseIndex,
-        lambda: f32,
-        temperature: f32,
+        [weight, lambda]: [f32; 2],
     ) -> Result<Accuracy> {
+        let lengths = names.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec1::<f32>()?;
         let hits = dense_scores(queries, names, |at, dense| {
             let letters = sparse.scores(&self.sparse[at]);
-            let both: Vec<f32> = dense.iter().zip(&letters).map(|(d, s)| d / temperature + lambda * s).collect();
+            let both: Vec<f32> = dense.iter().zip(&letters).map(|(d, s)| d * weight + lambda * s).collect();
             let label = self.mentions[at].label;
             let by_both = self.labels(at, &both, dictionary);
-            let by_encoder = self.labels(at, dense, dictionary);
+            let cosines: Vec<f32> = dense.iter().zip(&lengths).map(|(d, length)| d / length).collect();
+            let by_encoder = self.labels(at, &cosines, dictionary);
             let groups: Vec<u32> = by_both.iter().map(|label| self.groups[*label as usize]).collect();
             [hits(&by_both, label), hits(&groups, self.groups[label as usize]), hits(&by_encoder, label)]
         })?;

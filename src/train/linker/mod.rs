@@ -21,7 +21,7 @@ pub use self::{
     candidates::Candidate,
     dictionary::{Dictionary, Mention, Name, Wording, catalog_wordings, concept_wordings, mention_wordings},
     loss::marginal_loss,
-    texts::{Pooling, Texts},
+    texts::Texts,
 };
 use crate::{
     error::{Error, Result},
@@ -39,10 +39,8 @@ pub struct LinkerSettings {
     pub candidates: usize,
     /// Share of them that the encoder finds, `0..=1`; the others are alike by letters. Default 0.5.
     pub dense_share: f64,
-    /// Tokens of a text, special ones included; longer ones are cut. At least 3. Default 25.
-    pub max_tokens: usize,
-    /// Divides the inner product of vectors, above 0. Default 1; small where vectors have unit length, such as 0.05.
-    pub temperature: f64,
+    /// Compares by the cosine divided by this, above 0, such as 0.05, instead of the inner product. Default: the inner product.
+    pub temperature: Option<f64>,
     /// Whether a mention is held against the candidates of all mentions computed with it, not against its own alone. Default no.
     pub in_batch: bool,
     /// Whether equal words with one code count as one mention. Default yes.
@@ -51,7 +49,7 @@ pub struct LinkerSettings {
 
 impl Default for LinkerSettings {
     fn default() -> Self {
-        Self { candidates: 20, dense_share: 0.5, max_tokens: 25, temperature: 1.0, in_batch: false, distinct: true }
+        Self { candidates: 20, dense_share: 0.5, temperature: None, in_batch: false, distinct: true }
     }
 }
 
@@ -72,6 +70,11 @@ impl LinkerSettings {
         }
     }
 
+    /// What the inner product of two vectors is divided by.
+    fn divisor(&self) -> f64 {
+        self.temperature.unwrap_or(1.0)
+    }
+
     fn check(&self) -> Result<()> {
         let wrong = |key: &str, expected: &str, got: String| {
             Err(Error::Setting { key: format!("linker.{key}"), expected: expected.into(), got })
@@ -82,12 +85,11 @@ impl LinkerSettings {
         if !(0.0..=1.0).contains(&self.dense_share) {
             return wrong("dense_share", "a number from 0 to 1", self.dense_share.to_string());
         }
-        if self.max_tokens < 3 {
-            return wrong("max_tokens", "a whole number from 3", self.max_tokens.to_string());
+        match self.temperature {
+            Some(temperature) if !(temperature > 0.0 && temperature.is_finite()) => {
+                wrong("temperature", "a number above 0", temperature.to_string())
+            }
+            _ => Ok(()),
         }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return wrong("temperature", "a number above 0", self.temperature.to_string());
-        }
-        Ok(())
     }
 }

@@ -1,57 +1,74 @@
 //! The texts of a training run, cut into tokens once, and the encoder that turns them into vectors.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result,
-    nn::{Masks, Packed, bert::Bert, tokenizer::Tokenizer},
+    config::Pooling,
+    embed::EncoderSettings,
+    error::{Error, Result},
+    nn::{Masks, Packed, bert::Bert, pretrained::Pretrained, tokenizer::Tokenizer},
 };
 
 /// Most tokens that a thread encodes at a time outside training.
 const BATCH_TOKENS: usize = 2048;
 
-/// Which of a text's token vectors stands for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooling {
-    /// That of the first token.
-    Cls,
-    /// Their mean.
-    Mean,
-}
-
 /// Distinct token sequences by number, and their encoder.
 pub struct Texts {
     bert: Bert,
-    pooling: Pooling,
-    unit: bool,
+    /// The same without gradients: it sees every update.
+    still: Bert,
+    tokenizer: Arc<Tokenizer>,
+    settings: EncoderSettings,
     sequences: Vec<Vec<u32>>,
     numbers: HashMap<Vec<u32>, u32>,
 }
 
 impl Texts {
-    /// Starts without texts. With `unit`, vectors have unit length, so that their inner product is a cosine.
-    pub fn new(bert: Bert, pooling: Pooling, unit: bool) -> Self {
-        Self { bert, pooling, unit, sequences: Vec::new(), numbers: HashMap::new() }
+    /// Starts without texts; shares the weights of `model` and sees their updates.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] if the pooling is none that is trained.
+    pub fn new(model: &Pretrained, settings: EncoderSettings) -> Result<Self> {
+        if settings.pooling == Pooling::Pooler {
+            let (expected, got) = ("cls or mean: the pooler is not trained".into(), "pooler".into());
+            return Err(Error::Setting { key: "pooling".into(), expected, got });
+        }
+        Ok(Self {
+            bert: model.bert.clone(),
+            still: model.bert.detached(),
+            tokenizer: model.tokenizer.clone(),
+            settings,
+            sequences: Vec::new(),
+            numbers: HashMap::new(),
+        })
     }
 
-    /// Cuts texts into at most `max_tokens` tokens and returns their numbers; equal sequences have one.
+    /// Cuts texts into tokens and returns their numbers; equal sequences have one.
     ///
     /// # Errors
     /// Those of the tokenizer.
-    pub fn add(&mut self, tokenizer: &Tokenizer, texts: &[&str], max_tokens: usize) -> Result<Vec<u32>> {
+    pub fn add(&mut self, texts: &[&str]) -> Result<Vec<u32>> {
+        let EncoderSettings { lowercase, max_tokens, .. } = self.settings;
+        let tokens = |text: &&str| {
+            let text = if lowercase { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(*text) };
+            Ok(self.tokenizer.encode(&text, max_tokens)?.ids)
+        };
+        let sequences: Vec<Vec<u32>> = texts.par_iter().map(tokens).collect::<Result<_>>()?;
         let number = |sequence: Vec<u32>| {
             *self.numbers.entry(sequence).or_insert_with_key(|sequence| {
                 self.sequences.push(sequence.clone());
                 self.sequences.len() as u32 - 1
             })
         };
-        let tokens = tokenizer.encode_batch(texts, max_tokens)?;
-        Ok(tokens.into_iter().map(|tokens| tokens.ids).map(number).collect())
+        Ok(sequences.into_iter().map(number).collect())
+    }
+
+    /// Returns about how many bytes a token takes in training; see [`BertConfig::bytes_per_token`](crate::nn::bert::BertConfig::bytes_per_token).
+    pub fn bytes_per_token(&self, recompute: bool) -> usize {
+        self.bert.config().bytes_per_token(recompute)
     }
 
     /// Returns the number of a text's tokens.
@@ -64,13 +81,17 @@ impl Texts {
     /// # Errors
     /// Those of the device, and a text longer than the encoder takes.
     pub fn encode(&self, texts: &[u32], masks: Option<&mut Masks>) -> Result<Tensor> {
+        self.encode_with(&self.bert, texts, masks)
+    }
+
+    fn encode_with(&self, bert: &Bert, texts: &[u32], masks: Option<&mut Masks>) -> Result<Tensor> {
         let packed = Packed::new(texts.iter().map(|&text| self.sequences[text as usize].as_slice()));
-        let tokens = self.bert.forward(&packed, masks)?; // (tokens, hidden)
-        let pooled = match self.pooling {
-            Pooling::Cls => tokens.index_select(&packed.firsts(tokens.device())?, 0)?,
+        let tokens = bert.forward(&packed, masks)?; // (tokens, hidden)
+        let pooled = match self.settings.pooling {
             Pooling::Mean => mean(&tokens, &packed)?,
+            Pooling::Cls | Pooling::Pooler => tokens.index_select(&packed.firsts(tokens.device())?, 0)?,
         };
-        if !self.unit {
+        if !self.settings.normalise {
             return Ok(pooled);
         }
         let norm = (pooled.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?;
@@ -98,7 +119,7 @@ impl Texts {
             load += length;
         }
         let encode = |batch: &Vec<usize>| -> Result<Tensor> {
-            Ok(self.encode(&batch.iter().map(|&at| texts[at]).collect::<Vec<_>>(), None)?.detach())
+            self.encode_with(&self.still, &batch.iter().map(|&at| texts[at]).collect::<Vec<_>>(), None)
         };
         let vectors: Vec<Tensor> = batches.par_iter().map(encode).collect::<Result<_>>()?;
         let mut places = vec![0u32; texts.len()];

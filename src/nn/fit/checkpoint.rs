@@ -1,0 +1,164 @@
+//! Checkpoints: one file with weights, the optimiser's moments and the place in the run, written atomically.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use super::{AdamW, FitSettings, Task};
+use crate::{
+    artifact,
+    error::{Error, Result},
+    nn::Parameters,
+};
+
+/// Place in a run. Everything else, such as the order of examples and the dropout masks, follows from it and the settings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Steps done.
+    pub step: usize,
+    /// Epochs done.
+    pub epoch: usize,
+    /// Batches of the present epoch done.
+    pub batch: usize,
+    /// Evaluations done, and steps before the last of them.
+    pub evaluations: usize,
+    pub evaluated_step: Option<usize>,
+    /// Best score so far, as bits: JSON would round it. Steps before it, evaluations since.
+    best: Option<u64>,
+    pub best_step: Option<usize>,
+    pub stale: usize,
+    /// Whether patience ran out.
+    pub exhausted: bool,
+}
+
+impl State {
+    /// Takes note of an evaluation's score. Returns whether it is the best so far; NaN never is.
+    pub fn score(&mut self, score: f64) -> bool {
+        self.evaluations += 1;
+        self.evaluated_step = Some(self.step);
+        let better = match self.best.map(f64::from_bits) {
+            None => !score.is_nan(),
+            Some(best) => score > best,
+        };
+        if better {
+            (self.best, self.best_step, self.stale) = (Some(score.to_bits()), Some(self.step), 0);
+        } else {
+            self.stale += 1;
+        }
+        better
+    }
+}
+
+/// What must not change between a checkpoint and the run that goes on from it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Frame {
+    batch: usize,
+    accumulation: usize,
+    shards: usize,
+    batch_tokens: usize,
+    seed: u64,
+    shuffle: bool,
+    examples: usize,
+    tokens: usize,
+}
+
+impl Frame {
+    fn new(settings: &FitSettings, task: &dyn Task) -> Self {
+        Self {
+            batch: settings.batch,
+            accumulation: settings.accumulation,
+            shards: settings.shards,
+            batch_tokens: settings.batch_tokens,
+            seed: settings.seed,
+            shuffle: settings.shuffle,
+            examples: task.len(),
+            tokens: (0..task.len()).map(|example| task.tokens(example)).sum(),
+        }
+    }
+}
+
+/// Returns where the checkpoint of a run in `folder` is.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("checkpoint.safetensors")
+}
+
+/// Returns where the best weights of a run in `folder` are.
+pub(super) fn best_path(folder: &Path) -> PathBuf {
+    folder.join("best.safetensors")
+}
+
+/// Writes a checkpoint over the one before.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written or the disk is full; the checkpoint before is then untouched.
+pub(super) fn save(
+    folder: &Path,
+    parameters: &Parameters,
+    optimiser: &AdamW,
+    state: &State,
+    settings: &FitSettings,
+    task: &dyn Task,
+) -> Result<()> {
+    let path = path(folder);
+    let json = |value: serde_json::Result<String>| value.map_err(|e| broken(&path, e.to_string()));
+    let metadata = HashMap::from([
+        ("state".to_owned(), json(serde_json::to_string(state))?),
+        ("frame".to_owned(), json(serde_json::to_string(&Frame::new(settings, task)))?),
+    ]);
+    let weights = parameters.variables().iter().map(|(name, weight)| (name.clone(), weight.as_tensor()));
+    let bytes = safetensors::serialize(weights.chain(optimiser.moments()), Some(metadata))
+        .map_err(|e| broken(&path, e.to_string()))?;
+    artifact::write_atomic(&path, &bytes)
+}
+
+/// Restores weights and moments from the checkpoint in `folder` and returns the place in the run; the beginning where there is none.
+///
+/// # Errors
+/// - [`Error::Artifact`] if it is damaged, or other examples or settings were used that decide the order of examples.
+pub(super) fn load(
+    folder: &Path,
+    parameters: &Parameters,
+    optimiser: &mut AdamW,
+    settings: &FitSettings,
+    task: &dyn Task,
+) -> Result<State> {
+    let path = path(folder);
+    if !path.exists() {
+        return Ok(State::default());
+    }
+    let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&path, e.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let field = |name: &str| metadata.get(name).map(String::as_str).unwrap_or_default();
+    let frame: Frame = serde_json::from_str(field("frame")).map_err(|e| broken(&path, e.to_string()))?;
+    let now = Frame::new(settings, task);
+    if frame != now {
+        return Err(broken(&path, format!("it belongs to a run with {frame:?}, this one has {now:?}")));
+    }
+    let state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+    parameters.restore(&tensors)?;
+    optimiser.restore(&tensors, state.step)?;
+    Ok(state)
+}
+
+/// Restores the best weights.
+///
+/// # Errors
+/// - [`Error::Read`] or [`Error::Artifact`] if the file is missing or damaged.
+pub(super) fn load_best(folder: &Path, parameters: &Parameters) -> Result<()> {
+    let path = best_path(folder);
+    let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+    let tensors: HashMap<String, Tensor> =
+        candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| broken(&path, e.to_string()))?;
+    parameters.restore(&tensors)
+}
+
+fn broken(path: &Path, reason: String) -> Error {
+    Error::Artifact { what: "checkpoint", name: path.display().to_string(), reason }
+}

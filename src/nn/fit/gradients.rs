@@ -1,0 +1,141 @@
+//! The gradient of a step: its batches come in, one gradient a weight leaves; threads share the work.
+
+use candle_core::{Tensor, Var};
+use rayon::prelude::*;
+
+use super::{FitSettings, Task, batches};
+use crate::{
+    error::Result,
+    nn::{Masks, recompute},
+};
+
+/// Gradients in the order of the weights, `None` where a weight took no part.
+pub(super) type Gradients = Vec<Option<Tensor>>;
+
+/// What a step's forward and backward pass gave.
+pub(super) struct Found {
+    /// To be multiplied by `scale`.
+    pub gradients: Gradients,
+    pub scale: f64,
+    /// Mean of the batches' losses.
+    pub loss: f64,
+    pub tokens: usize,
+}
+
+/// Loss and gradients of some examples, not yet divided by the weight.
+struct Part {
+    sum: f64,
+    weight: f64,
+    gradients: Gradients,
+}
+
+/// Computes the gradient of step `step`: the mean over `batches` of each batch's loss, which is the sum of its examples' losses by the sum
+/// of their weights.
+///
+/// # Errors
+/// Those of the task.
+pub(super) fn compute(
+    task: &dyn Task,
+    variables: &[&Var],
+    settings: &FitSettings,
+    step: usize,
+    batches: &[&[usize]],
+) -> Result<Found> {
+    let share = 1.0 / batches.len().max(1) as f64;
+    let mut found = Found { gradients: vec![None; variables.len()], scale: 1.0, loss: 0.0, tokens: 0 };
+    for (number, batch) in batches.iter().enumerate() {
+        let seed = batches::seed([settings.seed, 1, step as u64, number as u64, 0]);
+        let part = compute_batch(task, variables, settings, seed, batch)?;
+        let scale = if part.weight > 0.0 { share / part.weight } else { 0.0 };
+        found.loss += part.sum * scale;
+        found.tokens += batch.iter().map(|&example| task.tokens(example)).sum::<usize>();
+        if let [_] = batches {
+            // Left to the optimiser: one pass over the weights less.
+            return Ok(Found { gradients: part.gradients, scale, ..found });
+        }
+        for (sum, new) in found.gradients.iter_mut().zip(part.gradients) {
+            let new = new.map(|gradient| gradient * scale).transpose()?;
+            *sum = recompute::add(sum.take(), new)?;
+        }
+    }
+    Ok(found)
+}
+
+fn compute_batch(
+    task: &dyn Task,
+    variables: &[&Var],
+    settings: &FitSettings,
+    seed: u64,
+    batch: &[usize],
+) -> Result<Part> {
+    let parts = batches::divide(batch, |example| task.tokens(example), settings.shards, settings.batch_tokens);
+    let one = |(number, pieces): (usize, Vec<Vec<usize>>)| {
+        let mut part = Part { sum: 0.0, weight: 0.0, gradients: vec![None; variables.len()] };
+        for (piece, examples) in pieces.iter().enumerate() {
+            let seed = batches::seed([seed, 2, number as u64, piece as u64, 0]);
+            part = part.plus(compute_piece(task, variables, settings.recompute, seed, examples)?)?;
+        }
+        Ok(part)
+    };
+    // One after another on a GPU, which parallel parts would only make wait for each other.
+    let on_cpu = variables.iter().all(|variable| variable.device().is_cpu());
+    let parts: Vec<Result<Part>> = if on_cpu {
+        parts.into_par_iter().enumerate().map(one).collect()
+    } else {
+        parts.into_iter().enumerate().map(one).collect()
+    };
+    // Always in this order: sums of floating-point numbers depend on it.
+    let mut sum = Part { sum: 0.0, weight: 0.0, gradients: vec![None; variables.len()] };
+    for part in parts {
+        sum = sum.plus(part?)?;
+    }
+    Ok(sum)
+}
+
+fn compute_piece(task: &dyn Task, variables: &[&Var], again: bool, seed: u64, examples: &[usize]) -> Result<Part> {
+    let mut masks = if again { Masks::recomputing(seed) } else { Masks::new(seed) };
+    let loss = task.loss(examples, Some(&mut masks))?;
+    let gradients = masks.into_tape().backward(&loss.sum, variables)?;
+    Ok(Part { sum: f64::from(loss.sum.to_scalar::<f32>()?), weight: loss.weight, gradients })
+}
+
+impl Part {
+    fn plus(mut self, other: Self) -> Result<Self> {
+        for (sum, new) in self.gradients.iter_mut().zip(other.gradients) {
+            *sum = recompute::add(sum.take(), new)?;
+        }
+        Ok(Self { sum: self.sum + other.sum, weight: self.weight + other.weight, gradients: self.gradients })
+    }
+}
+
+/// Returns the L2 norm over all gradients.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn norm(gradients: &Gradients) -> Result<f64> {
+    let squares = |gradient: &Option<Tensor>| -> Result<f64> {
+        let Some(gradient) = gradient else { return Ok(0.0) };
+        if !gradient.device().is_cpu() {
+            return Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?));
+        }
+        let gradient = gradient.contiguous()?;
+        let (storage, layout) = gradient.storage_and_layout();
+        let (candle_core::Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+            return Ok(0.0);
+        };
+        // Rows of 4096 in f32, their sums in f64: as exact as needed, and the inner loop vectorises.
+        let row = |row: &[f32]| {
+            let (lanes, rest) = row.as_chunks::<16>();
+            let mut sums = [0f32; 16];
+            for lane in lanes {
+                for (sum, x) in sums.iter_mut().zip(lane) {
+                    *sum += x * x;
+                }
+            }
+            f64::from(sums.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>())
+        };
+        Ok(storage.as_slice::<f32>()?[start..end].chunks(4096).map(row).sum())
+    };
+    let each: Vec<Result<f64>> = gradients.par_iter().map(squares).collect();
+    Ok(each.into_iter().sum::<Result<f64>>()?.sqrt())
+}

@@ -1,0 +1,118 @@
+//! The record of a run: a line of JSON a step and an evaluation in `losses.jsonl`.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    artifact,
+    error::{Error, Result},
+};
+
+/// A step that was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Number of the step, from 1.
+    pub step: usize,
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Loss before the step.
+    pub loss: f32,
+    /// Learning rate of the step.
+    pub learning_rate: f32,
+    /// L2 norm of the gradient before it was clipped.
+    pub gradient_norm: f32,
+    /// Tokens of the step's examples.
+    pub tokens: usize,
+}
+
+/// An evaluation on held-out data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationRecord {
+    /// Steps taken before.
+    pub step: usize,
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Decides which checkpoint is best: higher is better.
+    pub score: f32,
+    /// Further figures by name.
+    pub figures: Map<String, Value>,
+}
+
+/// What happened in a run, in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    /// Steps.
+    pub steps: Vec<StepRecord>,
+    /// Evaluations.
+    pub evaluations: Vec<EvaluationRecord>,
+    /// Steps taken before the best evaluation.
+    pub best_step: Option<usize>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Evaluation(EvaluationRecord),
+    Step(StepRecord),
+}
+
+/// A history that is written down as it happens.
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    pub history: History,
+}
+
+impl Log {
+    /// Opens `losses.jsonl` in `folder` with what it held of the first `step` steps and `evaluations` evaluations; later lines were not part of the checkpoint and come again.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn open(folder: &Path, step: usize, evaluations: usize) -> Result<Self> {
+        let path = folder.join("losses.jsonl");
+        let mut history = History::default();
+        let mut kept = String::new();
+        let before = if step > 0 { fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        for text in before.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            match serde_json::from_str(text) {
+                Ok(Line::Step(line)) if line.step <= step => history.steps.push(line),
+                Ok(Line::Evaluation(line)) if history.evaluations.len() < evaluations => history.evaluations.push(line),
+                _ => continue,
+            }
+            kept.push_str(text);
+        }
+        artifact::write_atomic(&path, kept.as_bytes())?;
+        let file = File::options().append(true).open(&path).map_err(|e| Error::write(&path, e))?;
+        Ok(Self { path, file, history })
+    }
+
+    /// Writes down a step.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the disk is full.
+    pub fn step(&mut self, record: StepRecord) -> Result<()> {
+        self.history.steps.push(record.clone());
+        self.write(&Line::Step(record))
+    }
+
+    /// Writes down an evaluation.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the disk is full.
+    pub fn evaluation(&mut self, record: EvaluationRecord) -> Result<()> {
+        self.history.evaluations.push(record.clone());
+        self.write(&Line::Evaluation(record))
+    }
+
+    fn write(&mut self, line: &Line) -> Result<()> {
+        let mut text = serde_json::to_string(line).map_err(|e| Error::write(&self.path, e.into()))?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).map_err(|e| Error::write(&self.path, e))
+    }
+}

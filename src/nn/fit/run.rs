@@ -1,0 +1,220 @@
+//! The loop.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use candle_core::Var;
+
+use super::{
+    AdamW, EvaluationRecord, FitSettings, History, StepRecord, Task, Watch, batches,
+    checkpoint::{self, State},
+    curve, gradients,
+    history::Log,
+    memory,
+};
+use crate::{
+    error::{Error, Result},
+    nn::Parameters,
+};
+
+/// Added to a gradient's norm before it divides, as in PyTorch's `clip_grad_norm_`.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Trains `parameters` on `task` without a word. See [`fit_watched`].
+///
+/// # Errors
+/// As [`fit_watched`].
+pub fn fit(
+    parameters: &Parameters,
+    task: &mut dyn Task,
+    settings: &FitSettings,
+    folder: &Path,
+    resume: bool,
+) -> Result<History> {
+    fit_watched(parameters, task, settings, Place { folder, resume }, &mut ())
+}
+
+/// Where a run keeps its files.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Folder, made where it does not exist.
+    pub folder: &'a Path,
+    /// Whether to go on from the checkpoint in it; a run without one begins.
+    pub resume: bool,
+}
+
+/// Trains `parameters` on `task`, which leaves them at the best evaluation, or at the end of the run where nothing is evaluated.
+///
+/// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
+/// left), `losses.jsonl` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
+/// with any number of threads; `settings.shards` alone decides the order of sums.
+///
+/// # Errors
+/// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
+/// - [`Error::Write`] if the folder cannot be written, or holds a checkpoint and `place.resume` is off.
+/// - [`Error::Diverged`] if the loss or a gradient is no number; [`Error::Stopped`] if `watch` asked for it.
+/// - [`Error::Artifact`] if the checkpoint is damaged or belongs to another run; those of the task.
+pub fn fit_watched(
+    parameters: &Parameters,
+    task: &mut dyn Task,
+    settings: &FitSettings,
+    place: Place<'_>,
+    watch: &mut dyn Watch,
+) -> Result<History> {
+    settings.check()?;
+    if task.is_empty() {
+        return Err(Error::Training { what: "on this corpus", reason: "it holds no examples".into() });
+    }
+    let path = checkpoint::path(place.folder);
+    if !place.resume && path.exists() {
+        return Err(Error::write(path, std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut optimiser = AdamW::new(parameters, settings)?;
+    let state = checkpoint::load(place.folder, parameters, &mut optimiser, settings, task)?;
+    memory::check(parameters, task, settings)?;
+    let log = Log::open(place.folder, state.step, state.evaluations)?;
+    let per_epoch = task.len().div_ceil(settings.batch).div_ceil(settings.accumulation);
+    let steps = settings.epochs.saturating_mul(per_epoch);
+    watch.begin(steps, state.step);
+    let variables = parameters.variables().values().collect();
+    let run = Run {
+        parameters,
+        settings,
+        folder: place.folder,
+        watch,
+        optimiser,
+        state,
+        log,
+        steps,
+        variables,
+        saved: Instant::now(),
+    };
+    run.go(task)
+}
+
+/// A run under way.
+struct Run<'a> {
+    parameters: &'a Parameters,
+    settings: &'a FitSettings,
+    folder: &'a Path,
+    watch: &'a mut dyn Watch,
+    optimiser: AdamW,
+    state: State,
+    log: Log,
+    /// Of the whole run.
+    steps: usize,
+    variables: Vec<&'a Var>,
+    /// When the last checkpoint was written.
+    saved: Instant,
+}
+
+impl Run<'_> {
+    fn go(mut self, task: &mut dyn Task) -> Result<History> {
+        while !self.state.exhausted && self.state.epoch < self.settings.epochs {
+            self.epoch(task)?;
+        }
+        if self.state.evaluated_step != Some(self.state.step) {
+            self.evaluate(task)?;
+        }
+        if self.state.best_step.is_some() {
+            self.save(task)?;
+            checkpoint::load_best(self.folder, self.parameters)?;
+        } else {
+            self.parameters.save(&checkpoint::best_path(self.folder))?;
+            self.save(task)?;
+        }
+        self.log.history.best_step = self.state.best_step;
+        curve::draw(&self.log.history, &self.folder.join("losses.svg"))?;
+        Ok(self.log.history)
+    }
+
+    /// Does the rest of the present epoch.
+    fn epoch(&mut self, task: &mut dyn Task) -> Result<()> {
+        let settings = self.settings;
+        task.begin_epoch(self.state.epoch)?;
+        let order = batches::order(task.len(), self.state.epoch, settings);
+        let batches: Vec<&[usize]> = order.chunks(settings.batch).collect();
+        while let Some(rest) = batches.get(self.state.batch..).filter(|rest| !rest.is_empty()) {
+            self.step(task, &rest[..rest.len().min(settings.accumulation)])?;
+            if settings.evaluate_steps > 0 && self.state.step % settings.evaluate_steps == 0 {
+                self.evaluate(task)?;
+                if self.state.exhausted {
+                    return Ok(());
+                }
+            }
+            self.save_if_due(task)?;
+        }
+        if settings.evaluate_steps == 0 && self.state.evaluated_step != Some(self.state.step) {
+            self.evaluate(task)?;
+        }
+        self.state.epoch += 1;
+        self.state.batch = 0;
+        Ok(())
+    }
+
+    fn step(&mut self, task: &dyn Task, batches: &[&[usize]]) -> Result<()> {
+        let settings = self.settings;
+        let warm_up = settings.warm_up.steps(self.steps);
+        let learning_rate = settings.learning_rate * settings.schedule.factor(self.state.step, warm_up, self.steps);
+        let found = gradients::compute(task, &self.variables, settings, self.state.step, batches)?;
+        let norm = gradients::norm(&found.gradients)? * found.scale;
+        if !found.loss.is_finite() || !norm.is_finite() {
+            let checkpoint = Some(checkpoint::path(self.folder)).filter(|path| path.exists());
+            return Err(Error::Diverged { step: self.state.step + 1, learning_rate, checkpoint });
+        }
+        let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 };
+        self.optimiser.step(&found.gradients, found.scale * clip, learning_rate)?;
+        self.state.step += 1;
+        self.state.batch += batches.len();
+        let record = StepRecord {
+            step: self.state.step,
+            epoch: self.state.epoch + 1,
+            loss: found.loss as f32,
+            learning_rate: learning_rate as f32,
+            gradient_norm: norm as f32,
+            tokens: found.tokens,
+        };
+        self.watch.step(&record);
+        self.log.step(record)
+    }
+
+    /// Measures the model, keeps it if it is the best so far, and ends the run if it has not been for long.
+    fn evaluate(&mut self, task: &dyn Task) -> Result<()> {
+        let Some(evaluation) = task.evaluate()? else { return Ok(()) };
+        let best = self.state.score(evaluation.score);
+        if best {
+            self.parameters.save(&checkpoint::best_path(self.folder))?;
+        }
+        let figures = evaluation.figures.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let (step, epoch) = (self.state.step, self.state.epoch.min(self.settings.epochs - 1) + 1);
+        let record = EvaluationRecord { step, epoch, score: evaluation.score as f32, figures };
+        self.watch.evaluation(&record, best);
+        self.log.evaluation(record)?;
+        self.state.exhausted = self.settings.patience > 0 && self.state.stale >= self.settings.patience;
+        curve::draw(&self.log.history, &self.folder.join("losses.svg"))
+    }
+
+    fn save_if_due(&mut self, task: &dyn Task) -> Result<()> {
+        let settings = self.settings;
+        let stop = self.watch.stop();
+        let by_steps = settings.checkpoint_steps > 0 && self.state.step % settings.checkpoint_steps == 0;
+        let minutes = Duration::from_secs_f64(settings.checkpoint_minutes * 60.0);
+        let by_time = settings.checkpoint_minutes > 0.0 && self.saved.elapsed() >= minutes;
+        if stop || by_steps || by_time {
+            self.save(task)?;
+        }
+        if stop {
+            let checkpoint = checkpoint::path(self.folder);
+            return Err(Error::Stopped { step: self.state.step, steps: self.steps, checkpoint });
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, task: &dyn Task) -> Result<()> {
+        checkpoint::save(self.folder, self.parameters, &self.optimiser, &self.state, self.settings, task)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Layers, encoders and their training.
+
+mod fit;

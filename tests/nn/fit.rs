@@ -1,0 +1,392 @@
+//! The training loop: what it reaches, that it can be cut off anywhere, and what it says when it cannot go on.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use noso::{
+    Error, Result,
+    nn::{
+        Init, Masks, Packed, Parameters,
+        bert::{Bert, BertConfig, Linear},
+        fit::{
+            Evaluation, FitSettings, History, Loss, Place, Schedule, StepRecord, Task, WarmUp, Watch, fit, fit_watched,
+        },
+        ops,
+    },
+};
+use tempfile::tempdir;
+
+/// Learns `y = 2·a - b + 3` from 24 points, with dropout on the input if asked.
+struct Line {
+    model: Linear,
+    points: Vec<([f32; 2], f32)>,
+    drop: f32,
+    /// Step from which the loss is no number: a target is infinite in this epoch.
+    broken_in_epoch: Option<usize>,
+    epoch: usize,
+    /// Scores that the evaluations give, one an epoch; by default the negative loss.
+    scores: Vec<f64>,
+}
+
+impl Line {
+    fn new(drop: f32) -> (Parameters, Self) {
+        let mut parameters = Parameters::new(&Device::Cpu, 5);
+        let model = Linear::new(&mut parameters, "line", 1, 2, 0.02).unwrap();
+        let points = (0..24)
+            .map(|n| {
+                let (a, b) = ((n as f32 * 0.7).sin(), (n as f32 * 1.3).cos());
+                ([a, b], 2.0 * a - b + 3.0)
+            })
+            .collect();
+        (parameters, Self { model, points, drop, broken_in_epoch: None, epoch: 0, scores: Vec::new() })
+    }
+
+    fn error(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Tensor> {
+        let inputs: Vec<f32> = examples.iter().flat_map(|&e| self.points[e].0).collect();
+        let mut targets: Vec<f32> = examples.iter().map(|&e| self.points[e].1).collect();
+        if self.broken_in_epoch == Some(self.epoch) {
+            targets[0] = f32::INFINITY;
+        }
+        let inputs = Tensor::from_vec(inputs, (examples.len(), 2), &Device::Cpu)?;
+        let targets = Tensor::from_vec(targets, (examples.len(), 1), &Device::Cpu)?;
+        let outputs = self.model.forward(&ops::dropout(&inputs, self.drop, masks)?)?;
+        Ok((outputs - targets)?.sqr()?.sum_all()?)
+    }
+}
+
+impl Task for Line {
+    fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    fn tokens(&self, example: usize) -> usize {
+        1 + example % 3
+    }
+
+    fn begin_epoch(&mut self, epoch: usize) -> Result<()> {
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn loss(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
+        Ok(Loss { sum: self.error(examples, masks)?, weight: examples.len() as f64 })
+    }
+
+    fn evaluate(&self) -> Result<Option<Evaluation>> {
+        let all: Vec<usize> = (0..self.points.len()).collect();
+        let error = f64::from(self.error(&all, None)?.to_scalar::<f32>()?) / 24.0;
+        let score = self.scores.get(self.epoch).copied().unwrap_or(-error);
+        Ok(Some(Evaluation { score, figures: vec![("error", error)] }))
+    }
+}
+
+fn settings() -> FitSettings {
+    FitSettings {
+        epochs: 4,
+        batch: 5,
+        learning_rate: 0.05,
+        warm_up: WarmUp::Share(0.1),
+        checkpoint_minutes: 0.0,
+        ..FitSettings::default()
+    }
+}
+
+fn weights(parameters: &Parameters) -> Vec<f32> {
+    parameters.variables().values().flat_map(|v| v.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Stops after a number of steps.
+struct StopAfter {
+    steps: usize,
+    seen: usize,
+}
+
+impl Watch for StopAfter {
+    fn step(&mut self, _: &StepRecord) {
+        self.seen += 1;
+    }
+
+    fn stop(&self) -> bool {
+        self.seen >= self.steps
+    }
+}
+
+/// Trains a fresh line and returns its weights and history.
+fn train(settings: &FitSettings, drop: f32) -> (Vec<f32>, History) {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(drop);
+    let history = fit(&parameters, &mut task, settings, folder.path(), false).unwrap();
+    (weights(&parameters), history)
+}
+
+#[test]
+fn learns_and_leaves_its_record() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let settings = FitSettings { epochs: 60, weight_decay: 0.0, learning_rate: 0.1, ..settings() };
+    let history = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap();
+    assert!(history.steps.last().unwrap().loss < 1e-3, "{:?}", history.steps.last());
+    assert!(difference(&weights(&parameters), &[3.0, 2.0, -1.0]) < 0.05, "{:?}", weights(&parameters));
+    assert_eq!((history.steps.len(), history.evaluations.len()), (300, 60));
+    let lines = std::fs::read_to_string(folder.path().join("losses.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 360);
+    let curve = std::fs::read_to_string(folder.path().join("losses.svg")).unwrap();
+    for words in ["training loss", "evaluation score", "step"] {
+        assert!(curve.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn a_run_cut_off_anywhere_comes_to_the_same_bits() {
+    let settings = FitSettings { accumulation: 2, shards: 3, evaluate_steps: 4, ..settings() };
+    let (whole, history) = train(&settings, 0.3);
+    // 24 examples: 5 batches, 3 steps an epoch. Cut in the middle of an epoch, at its end, and at an evaluation.
+    for cuts in [vec![1], vec![3], vec![4, 1], vec![2, 2, 3, 1]] {
+        let folder = tempdir().unwrap();
+        for (number, &steps) in cuts.iter().enumerate() {
+            let (parameters, mut task) = Line::new(0.3);
+            let place = Place { folder: folder.path(), resume: number > 0 };
+            let stopped = fit_watched(&parameters, &mut task, &settings, place, &mut StopAfter { steps, seen: 0 });
+            let error = stopped.unwrap_err();
+            assert!(matches!(error, Error::Stopped { steps: 12, .. }), "{error}");
+            assert!(error.hint().unwrap().contains("--resume"));
+        }
+        let (parameters, mut task) = Line::new(0.3);
+        let resumed = fit(&parameters, &mut task, &settings, folder.path(), true).unwrap();
+        assert_eq!(weights(&parameters), whole, "{cuts:?}");
+        assert_eq!(resumed, history, "{cuts:?}");
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let settings = FitSettings { checkpoint_steps: 3, ..settings() };
+    let (whole, history) = train(&settings, 0.3);
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.3);
+    task.broken_in_epoch = Some(2); // dies in step 11; the checkpoint is of step 9
+    fit(&parameters, &mut task, &settings, folder.path(), false).unwrap_err();
+    let (parameters, mut task) = Line::new(0.3);
+    let resumed = fit(&parameters, &mut task, &settings, folder.path(), true).unwrap();
+    assert_eq!(weights(&parameters), whole);
+    assert_eq!(resumed, history);
+}
+
+#[test]
+fn shards_and_pieces_change_nothing_but_the_last_digits() {
+    let (one, _) = train(&FitSettings { shards: 1, ..settings() }, 0.0);
+    for (shards, batch_tokens) in [(2, 8192), (4, 8192), (2, 3)] {
+        let (many, _) = train(&FitSettings { shards, batch_tokens, ..settings() }, 0.0);
+        assert!(difference(&one, &many) < 1e-6, "{shards} shards of {batch_tokens}: {one:?} {many:?}");
+    }
+    assert_eq!(train(&settings(), 0.3).0, train(&settings(), 0.3).0);
+}
+
+#[test]
+fn accumulated_batches_equal_one_large_batch() {
+    let small = FitSettings { batch: 6, accumulation: 2, ..settings() };
+    let (accumulated, steps) = train(&small, 0.0);
+    let (large, others) = train(&FitSettings { batch: 12, accumulation: 1, ..small }, 0.0);
+    assert_eq!(steps.steps.len(), others.steps.len());
+    assert!(difference(&accumulated, &large) < 1e-6, "{accumulated:?} {large:?}");
+}
+
+#[test]
+fn long_gradients_are_shortened() {
+    // AdamW hardly minds the gradient's length, so two steps of very different ones tell clipping from none.
+    let (_, free) = train(&FitSettings { clip_norm: 0.0, ..settings() }, 0.0);
+    let (_, clipped) = train(&FitSettings { clip_norm: 0.01, ..settings() }, 0.0);
+    assert!(free.steps[0].gradient_norm > 1.0);
+    assert_eq!(
+        free.steps[0].gradient_norm, clipped.steps[0].gradient_norm,
+        "the record tells the norm before clipping"
+    );
+    assert_ne!(free.steps.last().unwrap().loss, clipped.steps.last().unwrap().loss);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    task.broken_in_epoch = Some(1);
+    let settings = FitSettings { checkpoint_steps: 2, schedule: Schedule::Constant, ..settings() };
+    let error = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 6, .. }), "{error}");
+    assert!(error.to_string().contains("step 6, at learning rate 5.000e-2"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("--learning-rate") && hint.contains("checkpoint.safetensors"), "{hint}");
+    assert!(weights(&parameters).iter().all(|weight| weight.is_finite()));
+    assert!(folder.path().join("checkpoint.safetensors").exists());
+    assert!(folder.path().join("best.safetensors").exists());
+}
+
+#[test]
+fn stops_when_patience_runs_out_and_returns_the_best() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    task.scores = vec![0.1, 0.5, f64::NAN, 0.4, 0.9];
+    let settings = FitSettings { epochs: 9, patience: 2, ..settings() };
+    let history = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap();
+    assert_eq!(history.evaluations.len(), 4);
+    assert_eq!(history.best_step, Some(10));
+    let best = candle_core::safetensors::load(folder.path().join("best.safetensors"), &Device::Cpu).unwrap();
+    let mut kept: Vec<f32> = best["line.bias"].to_vec1().unwrap();
+    kept.extend(best["line.weight"].flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    assert_eq!(weights(&parameters), kept);
+    // The run is over: going on does nothing.
+    let again = fit(&parameters, &mut task, &settings, folder.path(), true).unwrap();
+    assert_eq!(again.steps, history.steps);
+}
+
+#[test]
+fn groups_have_their_own_rate_and_frozen_weights_stay() {
+    use noso::nn::fit::Group;
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let before = weights(&parameters);
+    let frozen = Group { prefix: "line.weight".into(), learning_rate: 0.0, weight_decay: None };
+    fit(&parameters, &mut task, &FitSettings { groups: vec![frozen], ..settings() }, folder.path(), false).unwrap();
+    let after = weights(&parameters);
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1..], after[1..]);
+}
+
+#[test]
+fn says_what_keeps_it_from_starting() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let run = |task: &mut Line, settings: &FitSettings, path: &Path, resume| {
+        fit(&parameters, task, settings, path, resume).unwrap_err()
+    };
+    let error = run(&mut task, &FitSettings { shards: 0, ..settings() }, folder.path(), false);
+    assert_eq!(error.to_string(), "setting `shards`: expected 1 to 256, got 0");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = run(&mut task, &settings(), &file, false);
+    assert!(matches!(error, Error::Write { .. }), "{error}");
+    fit(&parameters, &mut task, &settings(), folder.path(), false).unwrap();
+    let error = run(&mut task, &settings(), folder.path(), false);
+    assert!(error.hint().unwrap().contains("--resume"), "{error}");
+    let error = run(&mut task, &FitSettings { batch: 7, ..settings() }, folder.path(), true);
+    assert!(error.to_string().contains("batch: 5") && error.to_string().contains("batch: 7"), "{error}");
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let bytes = std::fs::read(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    let error = run(&mut task, &settings(), folder.path(), true);
+    assert!(matches!(error, Error::Artifact { what: "checkpoint", .. }), "{error}");
+    task.points.clear();
+    let error = run(&mut task, &settings(), tempdir().unwrap().path(), false);
+    assert!(error.to_string().contains("no examples"), "{error}");
+}
+
+fn bert_config() -> BertConfig {
+    let json = r#"{"model_type": "bert", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
+        "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2}"#;
+    serde_json::from_str(json).unwrap()
+}
+
+/// Tells sequences with token 7 from others.
+struct Finds {
+    bert: Bert,
+    head: Linear,
+    texts: Vec<Vec<u32>>,
+    bytes_per_token: usize,
+}
+
+impl Finds {
+    fn new() -> (Parameters, Self) {
+        let mut parameters = Parameters::new(&Device::Cpu, 2);
+        let bert = Bert::new(&bert_config(), &mut parameters, "", true).unwrap();
+        let head = Linear::new(&mut parameters, "classifier", 2, 8, 0.02).unwrap();
+        let texts = (0..32u32)
+            .map(|n| (0..3 + n % 6).map(move |k| if k == 2 && n % 2 == 0 { 7 } else { 8 + (n * 5 + k * 3) % 11 }));
+        (parameters, Self { bert, head, texts: texts.map(Iterator::collect).collect(), bytes_per_token: 0 })
+    }
+}
+
+impl Task for Finds {
+    fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    fn tokens(&self, example: usize) -> usize {
+        self.texts[example].len()
+    }
+
+    fn bytes_per_token(&self, _: bool) -> usize {
+        self.bytes_per_token
+    }
+
+    fn loss(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
+        let batch = Packed::new(examples.iter().map(|&example| self.texts[example].as_slice()));
+        let firsts = self.bert.forward(&batch, masks)?.index_select(&batch.firsts(&Device::Cpu)?, 0)?;
+        let targets: Vec<Option<u32>> = examples.iter().map(|&e| Some(u32::from(self.texts[e].contains(&7)))).collect();
+        let sum = ops::cross_entropy(&self.head.forward(&firsts)?, &targets, 0.0)?;
+        Ok(Loss { sum, weight: examples.len() as f64 })
+    }
+
+    fn evaluate(&self) -> Result<Option<Evaluation>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_tiny_bert_learns_to_classify() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Finds::new();
+    let settings = FitSettings { epochs: 25, batch: 8, learning_rate: 1e-2, ..FitSettings::default() };
+    let history = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap();
+    let last = history.steps.len() - 4;
+    let loss = history.steps[last..].iter().map(|step| step.loss).sum::<f32>() / 4.0;
+    assert!(loss < 0.1, "{loss}");
+    assert!(folder.path().join("best.safetensors").exists());
+}
+
+#[test]
+fn recomputed_layers_give_the_same_gradients() {
+    let (parameters, task) = Finds::new();
+    let variables: Vec<_> = parameters.variables().values().collect();
+    let gradients = |mut masks: Masks| {
+        let loss = task.loss(&[0, 1, 2, 3], Some(&mut masks)).unwrap();
+        masks.into_tape().backward(&loss.sum, &variables).unwrap()
+    };
+    let (kept, again) = (gradients(Masks::new(9)), gradients(Masks::recomputing(9)));
+    for ((name, kept), again) in parameters.variables().keys().zip(&kept).zip(&again) {
+        let flat = |gradient: &Option<Tensor>| -> Vec<f32> {
+            gradient
+                .as_ref()
+                .unwrap_or_else(|| panic!("no gradient for {name}"))
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap()
+        };
+        assert!(difference(&flat(kept), &flat(again)) < 1e-6, "{name}");
+        assert!(flat(kept).iter().any(|&g| g != 0.0) || name.contains("key.bias"), "{name} has a gradient of 0");
+    }
+}
+
+#[test]
+fn a_step_too_large_for_the_memory_is_refused_before_it_starts() {
+    let (parameters, mut task) = Finds::new();
+    task.bytes_per_token = 1 << 42;
+    let error = fit(&parameters, &mut task, &FitSettings::default(), tempdir().unwrap().path(), false).unwrap_err();
+    assert!(matches!(error, Error::Memory { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("--batch-tokens"));
+}
+
+#[test]
+fn weights_that_no_example_touches_stay_as_they_are() {
+    let mut parameters = Parameters::new(&Device::Cpu, 5);
+    parameters.get("unused", &[2, 2], Init::Constant(1.0)).unwrap();
+    let (_, mut line) = Line::new(0.0);
+    line.model = Linear::new(&mut parameters, "line", 1, 2, 0.02).unwrap();
+    fit(&parameters, &mut line, &settings(), tempdir().unwrap().path(), false).unwrap();
+    let unused = parameters.variables()["unused"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(unused, [1.0; 4]);
+}
