@@ -49,6 +49,11 @@ impl SparseEncoder {
         Self { lambda: 0.0, rarity, places: BTreeMap::new() }.with_places()
     }
 
+    /// Sets λ.
+    pub fn with_lambda(self, lambda: f32) -> Self {
+        Self { lambda, ..self }
+    }
+
     fn with_places(mut self) -> Self {
         self.places = self.rarity.keys().cloned().zip(0..).collect();
         self

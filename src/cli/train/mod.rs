@@ -1,7 +1,11 @@
 //! `noso train`: from a corpus to a model. One file a job.
 
 mod crf;
+#[cfg(feature = "neural")]
+mod linker;
 mod nearest;
+#[cfg(feature = "neural")]
+mod progress;
 
 use std::process::ExitCode;
 
@@ -18,6 +22,9 @@ pub struct Args {
 enum Job {
     /// Train the recogniser of mentions
     Crf(crf::Args),
+    /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
+    #[cfg(feature = "neural")]
+    Linker(linker::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
 }
@@ -29,6 +36,8 @@ enum Job {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.job {
         Job::Crf(args) => crf::run(args),
+        #[cfg(feature = "neural")]
+        Job::Linker(args) => linker::run(args),
         Job::Nearest(args) => nearest::run(args),
     }
 }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     LinkerSettings,
+    bundles::bundle,
     candidates::{self, Candidate, SparseIndex, dense_scores, merge, top},
     dictionary::{Dictionary, Mention, Name, Wording},
     held_out::HeldOut,
@@ -62,6 +63,8 @@ pub struct BioSyn {
     /// Names alike to each mention by letters, best first: they stay the same.
     alike: Vec<Vec<u32>>,
     examples: Vec<Example>,
+    /// Examples that come together, anew each epoch.
+    bundles: Vec<Vec<usize>>,
     held_out: HeldOut,
     /// Where the candidates of an epoch are kept.
     folder: Option<PathBuf>,
@@ -71,8 +74,6 @@ pub struct BioSyn {
 
 impl BioSyn {
     /// Prepares a run: cuts all texts into tokens, and finds for each mention the names alike by letters.
-    ///
-    /// λ starts from `parameters` where they hold it (an encoder trained before), else from 0.
     ///
     /// # Errors
     /// - [`Error::Training`] if there is no name, no mention, or no mention whose label another name has.
@@ -99,15 +100,16 @@ impl BioSyn {
             let sparse = sparse.encoder().encode(&mention.text);
             Example { mention, text, sparse, candidates: Vec::new() }
         };
-        let examples = mentions.into_iter().zip(numbers).collect::<Vec<_>>().into_par_iter().map(example).collect();
+        let examples: Vec<Example> = mentions.into_par_iter().zip(numbers).map(example).collect();
         Ok(Self {
             held_out: HeldOut::new(held_out, held_out_texts, &sparse, &dictionary),
-            lambda: parameters.get(LAMBDA, &[1], Init::Constant(0.0))?,
+            lambda: parameters.get(LAMBDA, &[1], Init::Constant(settings.lambda))?,
             texts,
             dictionary,
             names,
             sparse,
             alike,
+            bundles: bundle(&vec![Vec::new(); examples.len()], settings.bundle),
             examples,
             folder: None,
             encoded: Mutex::new(None),
@@ -136,7 +138,7 @@ impl BioSyn {
     /// # Errors
     /// Those of the device.
     pub fn sparse_encoder(&self) -> Result<SparseEncoder> {
-        Ok(SparseEncoder { lambda: self.lambda()?, ..self.sparse.encoder().clone() })
+        Ok(self.sparse.encoder().clone().with_lambda(self.lambda()?))
     }
 
     /// Returns λ.
@@ -269,6 +271,18 @@ struct Comparison {
 }
 
 impl BioSyn {
+    /// Returns the mentions of some bundles that have a right name among their candidates.
+    fn reached(&self, bundles: &[usize]) -> Vec<&Example> {
+        let examples = bundles.iter().flat_map(|&bundle| &self.bundles[bundle]).map(|&at| &self.examples[at]);
+        examples.filter(|example| example.is_reached()).collect()
+    }
+
+    /// Lists the texts that a mention needs encoded, its own first.
+    fn needs(&self, example: &Example) -> Vec<u32> {
+        let candidates = example.candidates.iter().map(|candidate| self.names[candidate.name as usize]);
+        [example.text].into_iter().chain(candidates).collect()
+    }
+
     /// Holds each mention against its own candidates.
     fn against_own(&self, mentions: &[&Example], rows: &mut Rows) -> Comparison {
         let columns = mentions.iter().map(|example| example.candidates.len()).max().unwrap_or(0);
@@ -307,20 +321,18 @@ impl BioSyn {
 
 impl Task for BioSyn {
     fn len(&self) -> usize {
-        self.examples.len()
+        self.bundles.len()
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {
         self.texts.bytes_per_token(recompute)
     }
 
-    fn tokens(&self, example: usize) -> usize {
-        let example = &self.examples[example];
-        if !example.is_reached() {
-            return 0;
-        }
-        let candidates = example.candidates.iter().map(|candidate| self.names[candidate.name as usize]);
-        candidates.chain([example.text]).map(|text| self.texts.length(text)).sum()
+    fn tokens(&self, bundle: usize) -> usize {
+        let mut texts: Vec<u32> = self.reached(&[bundle]).into_iter().flat_map(|example| self.needs(example)).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts.into_iter().map(|text| self.texts.length(text)).sum()
     }
 
     fn begin_epoch(&mut self, epoch: usize) -> Result<()> {
@@ -335,15 +347,16 @@ impl Task for BioSyn {
             };
             example.candidates = found.into_iter().map(candidate).collect();
         });
+        let needs = |example: &Example| if example.is_reached() { self.needs(example) } else { Vec::new() };
+        self.bundles = bundle(&self.examples.iter().map(needs).collect::<Vec<_>>(), self.settings.bundle);
         let (mentions, reached) = self.reach();
         tracing::info!(epoch, mentions, reached, lambda = self.lambda()?, "candidates found");
         Ok(())
     }
 
-    fn loss(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
+    fn loss(&self, bundles: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
         *self.encoded.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let mentions: Vec<&Example> =
-            examples.iter().map(|&at| &self.examples[at]).filter(|example| example.is_reached()).collect();
+        let mentions = self.reached(bundles);
         if mentions.is_empty() {
             return Ok(Loss { sum: (self.lambda.sum_all()? * 0.0)?, weight: 0.0 });
         }

@@ -8,11 +8,14 @@
 //! Sung et al. 2020, "Biomedical Entity Representations with Synonym Marginalization": <https://arxiv.org/abs/2005.00239>.
 
 mod biosyn;
+mod bundles;
 mod candidates;
 mod dictionary;
 mod held_out;
 mod loss;
 mod texts;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +27,12 @@ pub use self::{
     texts::Texts,
 };
 use crate::{
+    embed::EncoderSettings,
     error::{Error, Result},
-    nn::fit::{FitSettings, Group, Schedule},
+    nn::{
+        fit::{FitSettings, Group, Place, Schedule, Watch, fit_watched},
+        pretrained::Pretrained,
+    },
 };
 
 /// Learning rate of λ.
@@ -45,11 +52,15 @@ pub struct LinkerSettings {
     pub in_batch: bool,
     /// Whether equal words with one code count as one mention. Default yes.
     pub distinct: bool,
+    /// λ at the start. Default 0.
+    pub lambda: f32,
+    /// Mentions with much the same candidates that come together, at least 1; the training loop counts bundles. Default 1.
+    pub bundle: usize,
 }
 
 impl Default for LinkerSettings {
     fn default() -> Self {
-        Self { candidates: 20, dense_share: 0.5, temperature: None, in_batch: false, distinct: true }
+        Self { candidates: 20, dense_share: 0.5, temperature: None, in_batch: false, distinct: true, lambda: 0.0, bundle: 1 }
     }
 }
 
@@ -85,6 +96,12 @@ impl LinkerSettings {
         if !(0.0..=1.0).contains(&self.dense_share) {
             return wrong("dense_share", "a number from 0 to 1", self.dense_share.to_string());
         }
+        if self.bundle == 0 {
+            return wrong("bundle", "a whole number from 1", "0".into());
+        }
+        if !self.lambda.is_finite() {
+            return wrong("lambda", "a number", self.lambda.to_string());
+        }
         match self.temperature {
             Some(temperature) if !(temperature > 0.0 && temperature.is_finite()) => {
                 wrong("temperature", "a number above 0", temperature.to_string())
@@ -92,4 +109,76 @@ impl LinkerSettings {
             _ => Ok(()),
         }
     }
+}
+
+/// What a run is told.
+#[derive(Debug, Clone)]
+pub struct LinkerTraining {
+    /// What is trained.
+    pub linker: LinkerSettings,
+    /// How.
+    pub fit: FitSettings,
+    /// How tokens become a vector. Whether vectors have unit length in training follows from the temperature.
+    pub encoder: EncoderSettings,
+}
+
+/// What a run worked with and came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkerReport {
+    /// Distinct texts of the dictionary.
+    pub names: usize,
+    /// Mentions learnt from.
+    pub mentions: usize,
+    /// Those of them that had a right name among their candidates in the last epoch.
+    pub reached: usize,
+    /// λ of the weights that are left.
+    pub lambda: f32,
+    /// The encoder's share in a hybrid of unit vectors by the same λ; `None` where it was trained with the inner product.
+    pub dense_share: Option<f64>,
+}
+
+impl fmt::Display for LinkerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, mentions, reached, lambda, .. } = self;
+        write!(f, "{names} names, {mentions} mentions, {reached} of them with their code among the candidates; λ {lambda:.4}")?;
+        match self.dense_share {
+            Some(share) => write!(f, ", the encoder's share {share:.3}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Trains `model` and writes it into `place.folder` as an encoder folder: what transformers loads, with `noso.toml` (embedding settings) and
+/// `sparse.json` (λ and the n-grams' weights). The same folder keeps the run's checkpoints.
+///
+/// The encoder is written as one of unit vectors, as an index compares them, also where it was trained with the inner product.
+///
+/// # Errors
+/// - [`Error::Training`] if there is nothing to learn; those of [`fit_watched`].
+pub fn train(
+    model: &mut Pretrained,
+    wordings: &Wordings,
+    how: &LinkerTraining,
+    place: Place<'_>,
+    watch: &mut dyn Watch,
+) -> Result<LinkerReport> {
+    let unit = EncoderSettings { normalise: how.linker.temperature.is_some(), ..how.encoder };
+    let texts = Texts::new(model, unit)?;
+    let task = BioSyn::new(wordings, texts, &mut model.parameters, how.linker.clone())?;
+    let mut task = task.with_folder(place.folder.to_owned(), place.resume)?;
+    fit_watched(&model.parameters, &mut task, &how.fit, place, watch)?;
+    model.parameters.remove(LAMBDA);
+    task.sparse_encoder()?.save(place.folder)?;
+    EncoderSettings { normalise: true, ..how.encoder }.save(place.folder)?;
+    model.save(place.folder)?;
+    let (mentions, reached) = task.reach();
+    let lambda = task.lambda()?;
+    let share = |temperature: f64| 1.0 / (1.0 + temperature * f64::from(lambda.max(0.0)));
+    Ok(LinkerReport {
+        names: task.dictionary().names().len(),
+        mentions,
+        reached,
+        lambda,
+        dense_share: how.linker.temperature.map(share),
+    })
 }

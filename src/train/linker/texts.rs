@@ -68,7 +68,7 @@ impl Texts {
 
     /// Returns about how many bytes a token takes in training; see [`BertConfig::bytes_per_token`](crate::nn::bert::BertConfig::bytes_per_token).
     pub fn bytes_per_token(&self, recompute: bool) -> usize {
-        self.bert.config().bytes_per_token(recompute)
+        self.bert.config().bytes_per_token(self.settings.max_tokens, recompute)
     }
 
     /// Returns the number of a text's tokens.
