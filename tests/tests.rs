@@ -8,6 +8,8 @@ mod crf;
 mod eval;
 mod index;
 mod layering;
+#[cfg(feature = "neural")]
+mod linker;
 mod llm;
 mod llm_pipeline;
 #[cfg(feature = "neural")]
