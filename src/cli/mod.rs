@@ -5,6 +5,8 @@ mod adapter;
 mod code;
 mod corpus;
 mod doctor;
+#[cfg(feature = "neural")]
+mod embed;
 mod eval;
 mod index;
 mod llm;
@@ -48,6 +50,9 @@ enum Command {
     Eval(eval::Args),
     /// Build, describe or search an index of coded texts
     Index(index::Args),
+    /// Turn texts into vectors with an encoder
+    #[cfg(feature = "neural")]
+    Embed(embed::Args),
     /// Train the models of the engines from a corpus
     Train(train::Args),
     /// List, render or try out the prompts of language models
@@ -79,6 +84,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Code(args) => code::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Index(args) => index::run(args),
+        #[cfg(feature = "neural")]
+        Command::Embed(args) => embed::run(args),
         Command::Train(args) => train::run(args),
         Command::Prompt(args) => prompt::run(args),
         #[cfg(feature = "llm")]

@@ -100,6 +100,19 @@ pub enum Preset {
     Rubiobert,
 }
 
+impl std::str::FromStr for Pooling {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        match name {
+            "cls" => Ok(Self::Cls),
+            "mean" => Ok(Self::Mean),
+            "pooler" => Ok(Self::Pooler),
+            _ => Err(format!("expected cls, mean or pooler, got {name}")),
+        }
+    }
+}
+
 impl Preset {
     /// All presets.
     pub const ALL: [Self; 5] = [Self::Bergamot, Self::Sapbert, Self::Coder, Self::BgeM3, Self::Rubiobert];

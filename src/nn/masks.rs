@@ -57,10 +57,23 @@ impl Masks {
 }
 
 /// Tells by which factor element `number` is multiplied: 0 with the probability `drop`, else `1 / (1 - drop)`.
-pub(super) fn factor(seed: u64, number: u64, drop: f32) -> f32 {
-    let uniform =
-        (mix(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 40) as f32 / (1u32 << 24) as f32;
+///
+/// In 32 bits, so that it runs in vectors; a mask of more than 2^32 elements repeats.
+///
+/// # Source
+/// Both rounds are the `lowbias32` hash: <https://github.com/skeeto/hash-prospector>.
+#[inline(always)]
+pub(super) fn factor(seed: u64, number: u32, drop: f32) -> f32 {
+    let scrambled = scramble(scramble(number ^ seed as u32).wrapping_add((seed >> 32) as u32));
+    let uniform = (scrambled >> 8) as i32 as f32 * (1.0 / (1u32 << 24) as f32);
     if uniform < drop { 0.0 } else { 1.0 / (1.0 - drop) }
+}
+
+#[inline(always)]
+fn scramble(mut x: u32) -> u32 {
+    x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
 }
 
 /// Finaliser of SplitMix64.

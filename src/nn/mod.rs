@@ -10,8 +10,8 @@ pub mod ops;
 mod packed;
 mod parameters;
 pub mod pretrained;
-pub mod tokenizer;
 pub mod recompute;
+pub mod tokenizer;
 
 pub use self::{
     masks::Masks,

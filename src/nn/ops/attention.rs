@@ -1,8 +1,15 @@
 //! Scaled dot-product attention over sequences without padding.
 
-use candle_core::{D, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as OpResult, Shape, Tensor, bail};
+use faer::{Accum, MatMut, MatRef};
 
-use super::dropout::mask;
+use super::{
+    composed,
+    dropout::apply_mask,
+    linear::multiply,
+    simd::{exp, largest, sum, widest},
+    storage::{Numbers, gradient, has_kernels, result, slice},
+};
 use crate::{error::Result, nn::Masks};
 
 /// How attention is divided and dropped.
@@ -16,6 +23,8 @@ pub struct Heads {
 
 /// Lets every token attend to all tokens of its own sequence: `queries`, `keys`, `values` are `(tokens, hidden)`, where the sequences
 /// of `lengths` lie one after another. Returns `(tokens, hidden)`.
+///
+/// The CPU's kernel keeps no weights for the backward pass but computes them again: memory grows with the longest sequence, not the batch.
 ///
 /// # Errors
 /// Those of the device, and shapes that do not fit.
@@ -31,48 +40,175 @@ pub fn attention(
     masks: Option<&mut Masks>,
 ) -> Result<Tensor> {
     let seed = masks.filter(|_| heads.drop > 0.0).map(Masks::next_seed);
-    padded(queries, keys, values, lengths, heads, seed)
+    if !has_kernels(&[queries, keys, values]) {
+        return composed::attention(queries, keys, values, lengths, heads, seed);
+    }
+    let kernel = Attention { lengths: lengths.to_vec(), heads, seed };
+    Ok(queries.contiguous()?.apply_op3(&keys.contiguous()?, &values.contiguous()?, kernel)?)
 }
 
-/// Attention by way of a padded batch, in basic operations.
-fn padded(
-    queries: &Tensor,
-    keys: &Tensor,
-    values: &Tensor,
-    lengths: &[usize],
+struct Attention {
+    lengths: Vec<usize>,
     heads: Heads,
     seed: Option<u64>,
-) -> Result<Tensor> {
-    let (tokens, hidden) = queries.dims2()?;
-    let (batch, longest) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
-    if tokens == 0 {
-        return Ok(queries.clone());
+}
+
+/// One head of one sequence: a block of the `(tokens, hidden)` matrices.
+#[derive(Clone, Copy)]
+struct Block {
+    row: usize,
+    column: usize,
+    /// Tokens of the sequence.
+    length: usize,
+    /// Columns of the head.
+    size: usize,
+    /// Number of its first weight among all, by which the mask is found.
+    first_weight: u32,
+}
+
+impl Block {
+    fn of<'a>(&self, matrix: MatRef<'a, f32>) -> MatRef<'a, f32> {
+        matrix.submatrix(self.row, self.column, self.length, self.size)
     }
-    let device = queries.device();
-    let mut places = vec![0u32; batch * longest]; // of each padded token among all tokens
-    let mut masked = vec![f32::MIN / 2.0; batch * longest];
-    let mut kept = Vec::with_capacity(tokens); // of each token among the padded ones
-    for (sequence, &length) in lengths.iter().enumerate() {
-        for at in sequence * longest..sequence * longest + length {
-            places[at] = kept.len() as u32;
-            masked[at] = 0.0;
-            kept.push(at as u32);
+
+    fn of_mut<'a>(&self, numbers: &'a mut [f32], hidden: usize) -> MatMut<'a, f32> {
+        let matrix = MatMut::from_row_major_slice_mut(numbers, numbers.len() / hidden, hidden);
+        matrix.submatrix_mut(self.row, self.column, self.length, self.size)
+    }
+}
+
+impl Attention {
+    fn blocks(&self, hidden: usize) -> Vec<Block> {
+        let (size, mut blocks) = (hidden / self.heads.count, Vec::new());
+        let (mut row, mut first_weight) = (0, 0u32);
+        for &length in self.lengths.iter() {
+            for head in 0..self.heads.count {
+                blocks.push(Block { row, column: head * size, length, size, first_weight });
+                first_weight = first_weight.wrapping_add((length * length) as u32);
+            }
+            row += length;
+        }
+        blocks
+    }
+
+    /// Returns the number of weights of the longest sequence's head.
+    fn most_weights(&self) -> usize {
+        self.lengths.iter().map(|length| length * length).max().unwrap_or(0)
+    }
+
+    /// Computes the weights `(length, length)` with which the tokens of a block attend to one another.
+    fn weigh(block: Block, queries: MatRef<'_, f32>, keys: MatRef<'_, f32>, weights: &mut [f32]) {
+        let scale = 1.0 / (block.size as f32).sqrt();
+        let scores = MatMut::from_row_major_slice_mut(weights, block.length, block.length);
+        multiply(scores, Accum::Replace, block.of(queries), block.of(keys).transpose(), scale);
+        softmax(weights, block.length);
+    }
+
+    fn drop(&self, block: Block, weights: &mut [f32]) {
+        if let Some(seed) = self.seed {
+            apply_mask(weights, seed, block.first_weight, self.heads.drop);
         }
     }
-    let places = Tensor::new(places, device)?;
-    let size = hidden / heads.count;
-    let split = |x: &Tensor| -> Result<Tensor> {
-        let padded = x.index_select(&places, 0)?.reshape((batch, longest, heads.count, size))?;
-        Ok(padded.transpose(1, 2)?.contiguous()?) // (batch, heads, longest, size)
-    };
-    let (queries, keys, values) = (split(queries)?, split(keys)?, split(values)?);
-    let scores = (queries.matmul(&keys.t()?)? / (size as f64).sqrt())?; // (batch, heads, longest, longest)
-    let scores = scores.broadcast_add(&Tensor::from_vec(masked, (batch, 1, 1, longest), device)?)?;
-    let weights = (scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?).exp()?;
-    let mut weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-    if let Some(seed) = seed {
-        weights = (&weights * mask(&weights, heads.drop, seed)?)?;
+
+    fn check(&self, shapes: [&Shape; 3]) -> OpResult<(usize, usize)> {
+        let (tokens, hidden) = shapes[0].dims2()?;
+        let divides = self.heads.count > 0 && hidden > 0 && hidden.is_multiple_of(self.heads.count);
+        if !divides || shapes[1] != shapes[0] || shapes[2] != shapes[0] || self.lengths.iter().sum::<usize>() != tokens
+        {
+            bail!("attention: {shapes:?} for {} heads and sequences of {:?} tokens", self.heads.count, self.lengths);
+        }
+        Ok((tokens, hidden))
     }
-    let context = weights.matmul(&values)?.transpose(1, 2)?.reshape((batch * longest, hidden))?;
-    Ok(context.index_select(&Tensor::new(kept, device)?, 0)?)
+
+    fn backward(&self, [q, k, v, slope]: [&[f32]; 4], hidden: usize) -> [Vec<f32>; 3] {
+        let mut of = [vec![0.0; q.len()], vec![0.0; q.len()], vec![0.0; q.len()]];
+        let matrix = |numbers| MatRef::from_row_major_slice(numbers, q.len() / hidden, hidden);
+        let (q, k, v, slope) = (matrix(q), matrix(k), matrix(v), matrix(slope));
+        let most = self.most_weights();
+        let (mut weights, mut kept, mut slopes) = (vec![0.0; most], vec![0.0; most], vec![0.0; most]);
+        for block in self.blocks(hidden) {
+            let (length, count) = (block.length, block.length * block.length);
+            let scale = 1.0 / (block.size as f32).sqrt();
+            let (weights, kept, slopes) = (&mut weights[..count], &mut kept[..count], &mut slopes[..count]);
+            Self::weigh(block, q, k, weights);
+            kept.copy_from_slice(weights);
+            self.drop(block, kept);
+            let square = MatRef::from_row_major_slice(kept, length, length);
+            multiply(block.of_mut(&mut of[2], hidden), Accum::Replace, square.transpose(), block.of(slope), 1.0);
+            let square = MatMut::from_row_major_slice_mut(slopes, length, length);
+            multiply(square, Accum::Replace, block.of(slope), block.of(v).transpose(), 1.0);
+            self.drop(block, slopes);
+            softmax_back(weights, slopes, length);
+            let square = MatRef::from_row_major_slice(slopes, length, length);
+            multiply(block.of_mut(&mut of[0], hidden), Accum::Replace, square, block.of(k), scale);
+            multiply(block.of_mut(&mut of[1], hidden), Accum::Replace, square.transpose(), block.of(q), scale);
+        }
+        of
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        queries: &CpuStorage,
+        ql: &Layout,
+        keys: &CpuStorage,
+        kl: &Layout,
+        values: &CpuStorage,
+        vl: &Layout,
+    ) -> OpResult<(CpuStorage, Shape)> {
+        let (tokens, hidden) = self.check([ql.shape(), kl.shape(), vl.shape()])?;
+        let matrix = |numbers| MatRef::from_row_major_slice(numbers, tokens, hidden);
+        let (q, k, v) = (matrix(slice(queries, ql)?), matrix(slice(keys, kl)?), matrix(slice(values, vl)?));
+        let (mut out, mut weights) = (vec![0.0; tokens * hidden], vec![0.0; self.most_weights()]);
+        for block in self.blocks(hidden) {
+            let weights = &mut weights[..block.length * block.length];
+            Self::weigh(block, q, k, weights);
+            self.drop(block, weights);
+            let square = MatRef::from_row_major_slice(weights, block.length, block.length);
+            multiply(block.of_mut(&mut out, hidden), Accum::Replace, square, block.of(v), 1.0);
+        }
+        Ok(result(out, (tokens, hidden)))
+    }
+
+    fn bwd(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        _: &Tensor,
+        slope: &Tensor,
+    ) -> OpResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (slope, hidden) = (slope.contiguous()?, queries.dim(1)?);
+        let (q, k, v, slopes) = (Numbers::of(queries)?, Numbers::of(keys)?, Numbers::of(values)?, Numbers::of(&slope)?);
+        let [of_q, of_k, of_v] = self.backward([&q, &k, &v, &slopes], hidden);
+        Ok((Some(gradient(of_q, queries)?), Some(gradient(of_k, keys)?), Some(gradient(of_v, values)?)))
+    }
+}
+
+widest! {
+    /// Turns each row of scores into weights that sum to 1.
+    fn softmax(scores: &mut [f32], columns: usize) {
+        for row in scores.chunks_exact_mut(columns.max(1)) {
+            let most = largest(row);
+            row.iter_mut().for_each(|score| *score = exp(*score - most));
+            let inverse = 1.0 / sum(row.len(), |at| row[at]);
+            row.iter_mut().for_each(|weight| *weight *= inverse);
+        }
+    }
+
+    /// Turns the gradient of weights into that of scores: `weight · (slope - Σ weight · slope)`.
+    fn softmax_back(weights: &[f32], slopes: &mut [f32], columns: usize) {
+        let columns = columns.max(1);
+        for (weights, slopes) in weights.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns)) {
+            let mean = sum(columns, |at| weights[at] * slopes[at]);
+            for (slope, weight) in slopes.iter_mut().zip(weights) {
+                *slope = weight * (*slope - mean);
+            }
+        }
+    }
 }

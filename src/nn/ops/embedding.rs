@@ -6,6 +6,8 @@ use crate::error::Result;
 
 /// Takes the rows `ids` of `table` `(vocabulary, hidden)`. Returns `(ids, hidden)`.
 ///
+/// candle's own operation: going back it adds only the rows that were taken, and into the table's gradient itself.
+///
 /// # Errors
 /// Those of the device, and an id outside the table.
 pub fn embed(table: &Tensor, ids: &[u32]) -> Result<Tensor> {

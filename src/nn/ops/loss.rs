@@ -1,7 +1,12 @@
 //! Losses.
 
-use candle_core::{D, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as OpResult, Shape, Tensor, bail};
 
+use super::{
+    composed,
+    simd::{exp, largest, ln_1p, sum, widest},
+    storage::{Numbers, gradient, has_kernels, result, slice},
+};
 use crate::error::Result;
 
 /// Computes the logarithm of the softmax over the last dimension.
@@ -9,8 +14,10 @@ use crate::error::Result;
 /// # Errors
 /// Those of the device.
 pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+    if !has_kernels(&[logits]) || logits.elem_count() == 0 {
+        return composed::log_softmax(logits);
+    }
+    Ok(logits.contiguous()?.apply_op1(LogSoftmax)?)
 }
 
 /// Sums the cross-entropy of `logits` `(rows, classes)` and `targets`, one class a row; a row whose target is `None` is left out.
@@ -23,30 +30,170 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 /// # Source
 /// Label smoothing: Szegedy et al. 2015, section 7: <https://arxiv.org/abs/1512.00567>.
 pub fn cross_entropy(logits: &Tensor, targets: &[Option<u32>], smoothing: f64) -> Result<Tensor> {
-    let device = logits.device();
-    let (rows, classes): (Vec<u32>, Vec<u32>) =
-        targets.iter().enumerate().filter_map(|(row, target)| Some((row as u32, (*target)?))).unzip();
-    if rows.is_empty() {
-        return Ok((logits.sum_all()? * 0.0)?);
+    if !has_kernels(&[logits]) {
+        return composed::cross_entropy(logits, targets, smoothing);
     }
-    let count = rows.len();
-    let logits = logits.index_select(&Tensor::new(rows, device)?, 0)?;
-    let logs = log_softmax(&logits)?; // (targets, classes)
-    let right = logs.gather(&Tensor::from_vec(classes, (count, 1), device)?, 1)?.sum_all()?.neg()?;
-    if smoothing == 0.0 {
-        return Ok(right);
-    }
-    let even = logs.mean(D::Minus1)?.sum_all()?.neg()?;
-    Ok(((right * (1.0 - smoothing))? + (even * smoothing)?)?)
+    let kernel = CrossEntropy { targets: targets.to_vec(), smoothing: smoothing as f32 };
+    Ok(logits.contiguous()?.apply_op1(kernel)?)
 }
 
-/// Sums the binary cross-entropy of `logits` and `targets`, tensors of one shape, targets in `0..=1`. Returns a scalar.
+/// Sums the binary cross-entropy of `logits` and `targets`, tensors of one shape, targets in `0..=1` and constant. Returns a scalar.
 ///
 /// `max(x, 0) - x·t + ln(1 + e^-|x|)` overflows for no logit.
 ///
 /// # Errors
 /// Those of the device, and shapes that do not fit.
 pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let softplus = ((logits.abs()?.neg()?.exp()? + 1.0)?.log()? + logits.relu()?)?;
-    Ok((softplus - (logits * targets)?)?.sum_all()?)
+    if !has_kernels(&[logits, targets]) || targets.track_op() {
+        return composed::binary_cross_entropy(logits, targets);
+    }
+    Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, BinaryCrossEntropy)?)
+}
+
+struct LogSoftmax;
+
+impl CustomOp1 for LogSoftmax {
+    fn name(&self) -> &'static str {
+        "log softmax"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> OpResult<(CpuStorage, Shape)> {
+        let mut logs = slice(logits, layout)?.to_vec();
+        log_softmax_rows(&mut logs, layout.dims().last().copied().unwrap_or(1));
+        Ok(result(logs, layout.shape()))
+    }
+
+    fn bwd(&self, logits: &Tensor, logs: &Tensor, slope: &Tensor) -> OpResult<Option<Tensor>> {
+        let slope = slope.contiguous()?;
+        let mut slopes = Numbers::of(&slope)?.to_vec();
+        log_softmax_back(&Numbers::of(logs)?, &mut slopes, logits.dims().last().copied().unwrap_or(1));
+        Ok(Some(gradient(slopes, logits)?))
+    }
+}
+
+struct CrossEntropy {
+    targets: Vec<Option<u32>>,
+    smoothing: f32,
+}
+
+impl CrossEntropy {
+    fn check(&self, shape: &Shape) -> OpResult<usize> {
+        let (rows, classes) = shape.dims2()?;
+        if rows != self.targets.len() || self.targets.iter().flatten().any(|&target| target as usize >= classes) {
+            bail!("cross-entropy: {} targets, or one that is no class, for logits {shape:?}", self.targets.len());
+        }
+        Ok(classes)
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.targets.iter().enumerate().filter_map(|(row, target)| Some((row, (*target)? as usize)))
+    }
+}
+
+impl CustomOp1 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> OpResult<(CpuStorage, Shape)> {
+        let (logits, classes) = (slice(logits, layout)?, self.check(layout.shape())?);
+        let mut total = 0.0;
+        for (row, target) in self.targets() {
+            let row = &logits[row * classes..][..classes];
+            let (log, mean) = log_sum(row);
+            total += f64::from((log - row[target]) * (1.0 - self.smoothing) + (log - mean) * self.smoothing);
+        }
+        Ok(result(vec![total as f32], ()))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, slope: &Tensor) -> OpResult<Option<Tensor>> {
+        let (classes, slope) = (self.check(logits.shape())?, slope.to_scalar::<f32>()?);
+        let mut slopes = vec![0.0; logits.elem_count()];
+        let numbers = Numbers::of(logits)?;
+        for (row, target) in self.targets() {
+            let place = row * classes..(row + 1) * classes;
+            let (numbers, slopes) = (&numbers[place.clone()], &mut slopes[place]);
+            soften(numbers, log_sum(numbers).0, slope, self.smoothing / classes as f32, slopes);
+            slopes[target] -= slope * (1.0 - self.smoothing);
+        }
+        Ok(Some(gradient(slopes, logits)?))
+    }
+}
+
+struct BinaryCrossEntropy;
+
+impl CustomOp2 for BinaryCrossEntropy {
+    fn name(&self) -> &'static str {
+        "binary cross-entropy"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, t: &CpuStorage, tl: &Layout) -> OpResult<(CpuStorage, Shape)> {
+        if xl.shape() != tl.shape() {
+            bail!("binary cross-entropy: logits {:?}, targets {:?}", xl.shape(), tl.shape());
+        }
+        let pairs = slice(x, xl)?.chunks(4096).zip(slice(t, tl)?.chunks(4096));
+        let total: f64 = pairs.map(|(x, t)| f64::from(binary_sum(x, t))).sum();
+        Ok(result(vec![total as f32], ()))
+    }
+
+    fn bwd(&self, x: &Tensor, t: &Tensor, _: &Tensor, slope: &Tensor) -> OpResult<(Option<Tensor>, Option<Tensor>)> {
+        let mut slopes = vec![0.0; x.elem_count()];
+        binary_back(&Numbers::of(x)?, &Numbers::of(t)?, slope.to_scalar::<f32>()?, &mut slopes);
+        Ok((Some(gradient(slopes, x)?), None))
+    }
+}
+
+/// Returns the logarithm of the sum of `e^logit`, and the mean logit.
+#[inline(always)]
+fn row_log_sum(row: &[f32]) -> (f32, f32) {
+    let most = largest(row);
+    let log = most + sum(row.len(), |at| exp(row[at] - most)).ln();
+    (log, sum(row.len(), |at| row[at]) / row.len() as f32)
+}
+
+widest! {
+    fn log_sum(row: &[f32]) -> (f32, f32) {
+        row_log_sum(row)
+    }
+
+    fn log_softmax_rows(logits: &mut [f32], classes: usize) {
+        for row in logits.chunks_exact_mut(classes.max(1)) {
+            let (log, _) = row_log_sum(row);
+            row.iter_mut().for_each(|logit| *logit -= log);
+        }
+    }
+
+    /// `slope - e^log · Σ slope`.
+    fn log_softmax_back(logs: &[f32], slopes: &mut [f32], classes: usize) {
+        for (logs, slopes) in logs.chunks_exact(classes.max(1)).zip(slopes.chunks_exact_mut(classes.max(1))) {
+            let total = sum(slopes.len(), |at| slopes[at]);
+            for (slope, &log) in slopes.iter_mut().zip(logs) {
+                *slope -= exp(log) * total;
+            }
+        }
+    }
+
+    /// `slope · (softmax - share)`: what lacks to the gradient of a row's cross-entropy is the target's part.
+    fn soften(logits: &[f32], log: f32, slope: f32, share: f32, slopes: &mut [f32]) {
+        for (place, &logit) in slopes.iter_mut().zip(logits) {
+            *place = slope * (exp(logit - log) - share);
+        }
+    }
+
+    fn binary_sum(logits: &[f32], targets: &[f32]) -> f32 {
+        let targets = &targets[..logits.len()];
+        sum(logits.len(), |at| {
+            let (x, t) = (logits[at], targets[at]);
+            (if x < 0.0 { 0.0 } else { x }) - x * t + ln_1p(exp(-x.abs()))
+        })
+    }
+
+    /// `slope · (σ(x) - t)`.
+    fn binary_back(logits: &[f32], targets: &[f32], slope: f32, slopes: &mut [f32]) {
+        for ((place, &x), t) in slopes.iter_mut().zip(logits).zip(targets) {
+            let small = exp(-x.abs());
+            let share = (if x < 0.0 { small } else { 1.0 }) / (1.0 + small);
+            *place = slope * (share - t);
+        }
+    }
 }

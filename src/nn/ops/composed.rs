@@ -1,0 +1,156 @@
+//! The operations in candle's basic ones, which run and differentiate on every device: what other devices than the CPU use, and what
+//! the CPU's own kernels are held against.
+//!
+//! Each item is described where it has a kernel, in [`ops`](super).
+//!
+//! # Errors
+//! All return those of the device, and those of shapes that do not fit.
+
+use candle_core::{D, Tensor};
+
+use super::Heads;
+use crate::{error::Result, nn::masks::factor};
+
+/// See [`ops::linear`](super::linear).
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let product = x.matmul(&weight.t()?)?;
+    Ok(match bias {
+        Some(bias) => product.broadcast_add(bias)?,
+        None => product,
+    })
+}
+
+/// See [`ops::layer_norm`](super::layer_norm).
+pub fn layer_norm(
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let x = match residual {
+        Some(residual) => (x + residual)?,
+        None => x.clone(),
+    };
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+    Ok(normal.broadcast_mul(weight)?.broadcast_add(bias)?)
+}
+
+/// See [`ops::dropout`](super::dropout); `seed` is that of the mask.
+pub fn dropout(x: &Tensor, drop: f32, seed: u64) -> Result<Tensor> {
+    let factors = (0..x.elem_count() as u32).map(|number| factor(seed, number, drop)).collect();
+    Ok((x * Tensor::from_vec::<_, f32>(factors, x.shape(), x.device())?)?)
+}
+
+/// See [`ops::attention`](super::attention), by way of a padded batch; with `seed`, weights are dropped.
+pub fn attention(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    lengths: &[usize],
+    heads: Heads,
+    seed: Option<u64>,
+) -> Result<Tensor> {
+    let (tokens, hidden) = queries.dims2()?;
+    if tokens == 0 {
+        return Ok(queries.clone());
+    }
+    let device = queries.device();
+    let Padding { batch, longest, places, masked, kept } = Padding::new(lengths);
+    let places = Tensor::new(places, device)?;
+    let size = hidden / heads.count;
+    let split = |x: &Tensor| -> Result<Tensor> {
+        let padded = x.index_select(&places, 0)?.reshape((batch, longest, heads.count, size))?;
+        Ok(padded.transpose(1, 2)?.contiguous()?) // (batch, heads, longest, size)
+    };
+    let (queries, keys, values) = (split(queries)?, split(keys)?, split(values)?);
+    let scores = (queries.matmul(&keys.t()?)? / (size as f64).sqrt())?; // (batch, heads, longest, longest)
+    let scores = scores.broadcast_add(&Tensor::from_vec(masked, (batch, 1, 1, longest), device)?)?;
+    let weights = (scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?).exp()?;
+    let mut weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    if let Some(seed) = seed {
+        let factors = weight_factors(lengths, longest, heads, seed);
+        weights = (&weights * Tensor::from_vec(factors, weights.shape(), device)?)?;
+    }
+    let context = weights.matmul(&values)?.transpose(1, 2)?.reshape((batch * longest, hidden))?;
+    Ok(context.index_select(&Tensor::new(kept, device)?, 0)?)
+}
+
+/// Where the tokens of sequences lie in a batch padded to the longest.
+struct Padding {
+    batch: usize,
+    longest: usize,
+    /// Place of each padded token among all tokens; 0 for padding.
+    places: Vec<u32>,
+    /// What is added to the scores of each padded token.
+    masked: Vec<f32>,
+    /// Place of each token among the padded ones.
+    kept: Vec<u32>,
+}
+
+impl Padding {
+    fn new(lengths: &[usize]) -> Self {
+        let (batch, longest) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
+        let (mut places, mut masked) = (vec![0; batch * longest], vec![f32::MIN / 2.0; batch * longest]);
+        let mut kept = Vec::new();
+        for (sequence, &length) in lengths.iter().enumerate() {
+            for at in sequence * longest..sequence * longest + length {
+                places[at] = kept.len() as u32;
+                masked[at] = 0.0;
+                kept.push(at as u32);
+            }
+        }
+        Self { batch, longest, places, masked, kept }
+    }
+}
+
+/// Makes the factors of `(batch, heads, longest, longest)`; they are counted without the padding, so that the mask does not depend on it.
+fn weight_factors(lengths: &[usize], longest: usize, heads: Heads, seed: u64) -> Vec<f32> {
+    let mut factors = vec![0.0; lengths.len() * heads.count * longest * longest];
+    let mut number = 0;
+    for (sequence, &length) in lengths.iter().enumerate() {
+        for head in 0..heads.count {
+            for row in 0..length {
+                let start = ((sequence * heads.count + head) * longest + row) * longest;
+                for place in &mut factors[start..start + length] {
+                    *place = factor(seed, number, heads.drop);
+                    number += 1;
+                }
+            }
+        }
+    }
+    factors
+}
+
+/// See [`ops::log_softmax`](super::log_softmax).
+pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+}
+
+/// See [`ops::cross_entropy`](super::cross_entropy).
+pub fn cross_entropy(logits: &Tensor, targets: &[Option<u32>], smoothing: f64) -> Result<Tensor> {
+    let device = logits.device();
+    let (rows, classes): (Vec<u32>, Vec<u32>) =
+        targets.iter().enumerate().filter_map(|(row, target)| Some((row as u32, (*target)?))).unzip();
+    if rows.is_empty() {
+        return Ok((logits.sum_all()? * 0.0)?);
+    }
+    let count = rows.len();
+    let logits = logits.index_select(&Tensor::new(rows, device)?, 0)?;
+    let logs = log_softmax(&logits)?; // (targets, classes)
+    let right = logs.gather(&Tensor::from_vec(classes, (count, 1), device)?, 1)?.sum_all()?.neg()?;
+    if smoothing == 0.0 {
+        return Ok(right);
+    }
+    let even = logs.mean(D::Minus1)?.sum_all()?.neg()?;
+    Ok(((right * (1.0 - smoothing))? + (even * smoothing)?)?)
+}
+
+/// See [`ops::binary_cross_entropy`](super::binary_cross_entropy).
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let softplus = ((logits.abs()?.neg()?.exp()? + 1.0)?.log()? + logits.relu()?)?;
+    Ok((softplus - (logits * targets)?)?.sum_all()?)
+}
