@@ -12,6 +12,7 @@ mod parameters;
 pub mod pretrained;
 pub mod recompute;
 pub mod tokenizer;
+pub mod word_pieces;
 
 pub use self::{
     masks::Masks,

@@ -2,5 +2,7 @@
 
 pub mod crf;
 #[cfg(feature = "neural")]
+pub mod encoder;
+#[cfg(feature = "neural")]
 pub mod linker;
 pub mod nearest;

@@ -366,8 +366,10 @@ fn recomputed_layers_give_the_same_gradients() {
                 .to_vec1()
                 .unwrap()
         };
-        assert!(difference(&flat(kept), &flat(again)) < 1e-6, "{name}");
-        assert!(flat(kept).iter().any(|&g| g != 0.0) || name.contains("key.bias"), "{name} has a gradient of 0");
+        let (kept, again) = (flat(kept), flat(again));
+        let largest = kept.iter().fold(0f32, |most, g| most.max(g.abs()));
+        assert!(difference(&kept, &again) <= 1e-5 * largest, "{name}");
+        assert!(kept.iter().any(|&g| g != 0.0) || name.contains("key.bias"), "{name} has a gradient of 0");
     }
 }
 

@@ -2,6 +2,10 @@
 
 mod crf;
 #[cfg(feature = "neural")]
+mod encoder;
+#[cfg(feature = "neural")]
+mod fit;
+#[cfg(feature = "neural")]
 mod linker;
 mod nearest;
 #[cfg(feature = "neural")]
@@ -27,6 +31,9 @@ enum Job {
     Linker(linker::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
+    /// Train an encoder as masked language model, from scratch or from another one
+    #[cfg(feature = "neural")]
+    Encoder(encoder::Args),
 }
 
 /// Trains the model that was asked for.
@@ -39,5 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "neural")]
         Job::Linker(args) => linker::run(args),
         Job::Nearest(args) => nearest::run(args),
+        #[cfg(feature = "neural")]
+        Job::Encoder(args) => encoder::run(args),
     }
 }

@@ -1,12 +1,12 @@
 //! The one training loop: a [`Task`] and the parameters it moves come in, the best checkpoint and the history of losses leave.
 
-mod adamw;
 mod batches;
 mod checkpoint;
 mod curve;
 mod gradients;
 mod history;
 mod memory;
+mod optimiser;
 mod run;
 mod schedule;
 mod settings;
@@ -15,7 +15,6 @@ mod watch;
 use candle_core::Tensor;
 
 pub use self::{
-    adamw::AdamW,
     history::{EvaluationRecord, History, StepRecord},
     run::{Place, fit, fit_watched},
     schedule::{Schedule, WarmUp},

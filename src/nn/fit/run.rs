@@ -8,11 +8,12 @@ use std::{
 use candle_core::Var;
 
 use super::{
-    AdamW, EvaluationRecord, FitSettings, History, StepRecord, Task, Watch, batches,
+    EvaluationRecord, FitSettings, History, StepRecord, Task, Watch, batches,
     checkpoint::{self, State},
     curve, gradients,
     history::Log,
     memory,
+    optimiser::Optimiser,
 };
 use crate::{
     error::{Error, Result},
@@ -71,7 +72,7 @@ pub fn fit_watched(
     if !place.resume && path.exists() {
         return Err(Error::write(path, std::io::ErrorKind::AlreadyExists.into()));
     }
-    let mut optimiser = AdamW::new(parameters, settings)?;
+    let mut optimiser = Optimiser::new(parameters, settings)?;
     let state = checkpoint::load(place.folder, parameters, &mut optimiser, settings, task)?;
     memory::check(parameters, task, settings)?;
     let log = Log::open(place.folder, state.step, state.evaluations)?;
@@ -100,7 +101,7 @@ struct Run<'a> {
     settings: &'a FitSettings,
     folder: &'a Path,
     watch: &'a mut dyn Watch,
-    optimiser: AdamW,
+    optimiser: Optimiser,
     state: State,
     log: Log,
     /// Of the whole run.
@@ -187,7 +188,8 @@ impl Run<'_> {
         if best {
             self.parameters.save(&checkpoint::best_path(self.folder))?;
         }
-        let figures = evaluation.figures.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let finite = evaluation.figures.into_iter().filter(|(_, value)| value.is_finite());
+        let figures = finite.map(|(name, value)| (name.to_owned(), value as f32)).collect();
         let (step, epoch) = (self.state.step, self.state.epoch.min(self.settings.epochs - 1) + 1);
         let record = EvaluationRecord { step, epoch, score: evaluation.score as f32, figures };
         self.watch.evaluation(&record, best);
