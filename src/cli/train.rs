@@ -49,7 +49,7 @@ struct CrfArgs {
 #[command(after_long_help = "\
 Example
 
-  noso index build --corpus ruccod/train --output my-index
+  noso index build --mentions ruccod/train --output my-index
   noso train nearest --corpus ruccod/train --index my-index --output nearest.bin
   noso code --index my-index --set rerank.model=nearest.bin 'Хронический гастрит'")]
 struct NearestArgs {

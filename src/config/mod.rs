@@ -2,7 +2,10 @@
 
 mod llm;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,10 +67,12 @@ pub enum NerEngine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrievalConfig {
-    /// Encoder. Default `ngram`.
-    pub encoder: Encoder,
-    /// Encoder file. Default: `encoder.bin` of the index folder, else the shipped one.
+    /// Kind of encoder; an index of another kind is refused. Default: the one that the index was built with.
+    pub encoder: Option<Encoder>,
+    /// Where the encoder is: a file of n-grams, or the folder or hub id of a BERT (of a hybrid too). Default: as the index says.
     pub encoder_model: Option<PathBuf>,
+    /// How the two parts of a hybrid encoder decide together. Default `weighted`.
+    pub fusion: Fusion,
     /// Index folder. Default: the shipped one.
     pub index: Option<PathBuf>,
     /// Catalogue file; only its codes are proposed. Default: the shipped one, without that restriction.
@@ -92,11 +97,40 @@ pub enum CandidateUnit {
 }
 
 /// An encoder of short texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoder {
     /// Hashed character n-grams, shipped.
+    #[default]
     Ngram,
+    /// BERT or XLM-RoBERTa.
+    Bert,
+    /// A BERT and n-grams, their weighted vectors side by side.
+    Hybrid,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ngram => "ngram",
+            Self::Bert => "bert",
+            Self::Hybrid => "hybrid",
+        })
+    }
+}
+
+/// How two encoders decide together which texts are nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fusion {
+    /// By the weighted sum of their cosines; the weight was chosen when the index was built.
+    #[default]
+    Weighted,
+    /// By the sum of `1 / (60 + rank)` over the two rankings.
+    ///
+    /// # Source
+    /// Cormack, Clarke and Büttcher 2009, <https://doi.org/10.1145/1571941.1572114>.
+    Rrf,
 }
 
 /// Section `[rerank]`.
@@ -142,8 +176,9 @@ impl Default for NerConfig {
 impl Default for RetrievalConfig {
     fn default() -> Self {
         Self {
-            encoder: Encoder::Ngram,
+            encoder: None,
             encoder_model: None,
+            fusion: Fusion::Weighted,
             index: None,
             catalog: None,
             abbreviations: None,

@@ -1,6 +1,9 @@
 //! Encoders: short texts come in, dense vectors of unit length leave.
 
+pub mod hybrid;
 pub mod ngram;
+
+use std::ops::Range;
 
 use crate::error::Result;
 
@@ -17,4 +20,10 @@ pub trait Embed: Send + Sync {
     /// # Errors
     /// Those of the engine.
     fn embed(&self, texts: &[&str]) -> Result<Vec<f32>>;
+
+    /// Returns the dimensions of each encoder that a vector is made of, in order: one range for one that is made of none.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let all = 0..self.dim();
+        vec![all]
+    }
 }
