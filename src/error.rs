@@ -140,6 +140,16 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
+    /// An encoder cannot be loaded.
+    #[error("cannot load the encoder {name}: {reason}")]
+    EncoderLoad {
+        /// Folder or hub id.
+        name: String,
+        /// What is wrong, with the file and the tensor.
+        reason: String,
+        /// The way out.
+        hint: String,
+    },
     /// A LoRA adapter cannot be used.
     #[error("cannot use the adapter {}: {reason}", path.display())]
     Adapter {
@@ -242,7 +252,7 @@ impl Error {
                 "a factory string of FAISS is, for example, Flat, SQ8, HNSW16, HNSW8,SQ8, IVF256,Flat or PCA64,IVF256,SQ8".into()
             }
             Self::Prompt { .. } => "`noso prompt show NAME` renders a prompt; prompts/ in the source holds the built-in ones".into(),
-            Self::ModelLoad { hint, .. } => hint.clone(),
+            Self::ModelLoad { hint, .. } | Self::EncoderLoad { hint, .. } => hint.clone(),
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),

@@ -18,6 +18,8 @@ pub mod data;
 pub mod embed;
 pub mod error;
 pub mod eval;
+#[cfg(any(feature = "llm", feature = "neural"))]
+pub mod hub;
 pub mod icd;
 pub mod index;
 pub mod llm;

@@ -1,5 +1,6 @@
 //! Every setting of a pipeline: TOML comes in, checked structs leave.
 
+mod encoder;
 mod llm;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::encoder::{EncoderConfig, Pooling, Preset};
 pub use self::llm::{
     Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, ReportedSpan, SecondLookConfig,
     SelectConfig, SelectDecoding, Structured,
@@ -70,7 +72,11 @@ pub struct RetrievalConfig {
     /// Kind of encoder; an index of another kind is refused. Default: the one that the index was built with.
     pub encoder: Option<Encoder>,
     /// Where the encoder is: a file of n-grams, or the folder or hub id of a BERT (of a hybrid too). Default: as the index says.
-    pub encoder_model: Option<PathBuf>,
+    pub encoder_model: Option<String>,
+    /// BERT: where it runs. Default `auto`.
+    pub device: Device,
+    /// BERT: tokens encoded at a time on a core, `1..=1000000`. Default 1024.
+    pub batch_tokens: usize,
     /// How the two parts of a hybrid encoder decide together. Default `weighted`.
     pub fusion: Fusion,
     /// Index folder. Default: the shipped one.
@@ -178,6 +184,8 @@ impl Default for RetrievalConfig {
         Self {
             encoder: None,
             encoder_model: None,
+            device: Device::Auto,
+            batch_tokens: 1024,
             fusion: Fusion::Weighted,
             index: None,
             catalog: None,
@@ -267,6 +275,7 @@ impl PipelineConfig {
         };
         share("ner.min_probability", self.ner.min_probability)?;
         share("decision.min_confidence", self.decision.min_confidence)?;
+        count("retrieval.batch_tokens", self.retrieval.batch_tokens, 1_000_000)?;
         count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
         count("rerank.candidates", self.rerank.candidates, 1000)?;
         llm::check(self)

@@ -1,10 +1,18 @@
-//! Encoders: short texts come in, dense vectors of unit length leave.
+//! Encoders: short texts come in, dense vectors leave, of unit length unless told otherwise.
 
+#[cfg(feature = "neural")]
+pub mod bert;
 pub mod hybrid;
 pub mod ngram;
+#[cfg(feature = "neural")]
+mod preset;
+#[cfg(feature = "neural")]
+mod settings;
 
 use std::ops::Range;
 
+#[cfg(feature = "neural")]
+pub use self::settings::EncoderSettings;
 use crate::error::Result;
 
 /// Turns short texts into vectors whose inner product says how alike the texts are.
@@ -15,7 +23,8 @@ pub trait Embed: Send + Sync {
     /// Returns a name that changes whenever the vectors would: kind, version and hash of the weights.
     fn fingerprint(&self) -> &str;
 
-    /// Encodes `texts` into row-major `(n, dim)` f32, each row of unit L2 norm; a text without any content gives zeros.
+    /// Encodes `texts` into row-major `(n, dim)` f32, each row of unit L2 norm unless the encoder is set not to normalise; a
+    /// text without any content gives zeros.
     ///
     /// # Errors
     /// Those of the engine.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Metric;
 use crate::{
-    config::Encoder,
+    config::{Encoder, Pooling},
     error::{Error, Result},
 };
 
@@ -56,10 +56,19 @@ pub struct EncoderRecord {
     pub fingerprint: String,
     /// Folder or hub id of a BERT that does not lie in the index folder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
-    /// Preset of a BERT; none: as its folder says.
+    pub model: Option<String>,
+    /// How the vectors of a BERT's tokens become one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub preset: Option<String>,
+    pub pooling: Option<Pooling>,
+    /// Whether a BERT's vectors are scaled to unit length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<bool>,
+    /// Whether a BERT is given small letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lowercase: Option<bool>,
+    /// Tokens of a text that a BERT reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
     /// Share of the BERT in a hybrid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f32>,

@@ -9,6 +9,8 @@ mod masks;
 pub mod ops;
 mod packed;
 mod parameters;
+pub mod pretrained;
+pub mod tokenizer;
 
 pub use self::{
     masks::Masks,

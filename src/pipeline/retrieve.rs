@@ -1,14 +1,13 @@
 //! From the settings of retrieval to a running [`Retriever`]: encoder, index and catalogue, held against one another.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use super::catalog_rows;
+#[cfg(feature = "neural")]
+use crate::embed::bert::BertEncoder;
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::{Encoder, RetrievalConfig},
+    config::{Encoder, EncoderConfig, RetrievalConfig},
     embed::{Embed, hybrid::HybridEncoder, ngram::NgramEncoder},
     error::{Error, Result},
     index::{EncoderRecord, Index, IndexSettings, Manifest},
@@ -104,20 +103,19 @@ pub fn load_encoder(config: &RetrievalConfig) -> Result<Arc<dyn Embed>> {
         let expected = format!("{}, which built {index}; or another index (`noso index build`)", record.kind);
         return Err(Error::Setting { key: "retrieval.encoder".into(), expected, got: asked.to_string() });
     }
-    let model = config.encoder_model.as_deref();
     match record.kind {
-        Encoder::Ngram => load_ngram(folder, model),
-        Encoder::Bert => load_recorded_bert(folder, model, &record),
+        Encoder::Ngram => Ok(load_ngram(folder, config.encoder_model.as_deref().map(Path::new))?),
+        Encoder::Bert => load_recorded_bert(config, &record),
         Encoder::Hybrid => {
-            let dense = load_recorded_bert(folder, model, &record)?;
-            let weight = record.weight.unwrap_or(0.0);
+            let dense = load_recorded_bert(config, &record)?;
+            let weight = record.weight.unwrap_or_default();
             Ok(Arc::new(HybridEncoder::new(dense, load_ngram(folder, None)?, weight)?))
         }
     }
 }
 
 /// Loads n-grams: the file given, else the index's, else the shipped ones.
-fn load_ngram(folder: Option<&Path>, file: Option<&Path>) -> Result<Arc<dyn Embed>> {
+fn load_ngram(folder: Option<&Path>, file: Option<&Path>) -> Result<Arc<NgramEncoder>> {
     let in_index = folder.map(|folder| folder.join(ENCODER_FILE)).filter(|file| file.is_file());
     Ok(Arc::new(match file.map(Path::to_owned).or(in_index) {
         Some(path) => NgramEncoder::load(&path)?,
@@ -125,32 +123,48 @@ fn load_ngram(folder: Option<&Path>, file: Option<&Path>) -> Result<Arc<dyn Embe
     }))
 }
 
-/// Loads the BERT given, else the one in the index folder, else the one the index names.
-fn load_recorded_bert(folder: Option<&Path>, model: Option<&Path>, record: &EncoderRecord) -> Result<Arc<dyn Embed>> {
-    let inside = folder.map(|folder| folder.join(BERT_FOLDER)).filter(|folder| folder.is_dir());
-    let path: Option<PathBuf> = model.map(Path::to_owned).or(inside).or_else(|| record.model.clone());
-    let path = path.ok_or_else(|| Error::Setting {
-        key: "retrieval.encoder_model".into(),
-        expected: "the folder or hub id of a BERT".into(),
-        got: "none, and the index names none".into(),
-    })?;
-    load_bert(&path, record.preset.as_deref())
+/// Loads the BERT given, else the one in the index folder, else the one the index names, to be used as when the index was built.
+fn load_recorded_bert(config: &RetrievalConfig, record: &EncoderRecord) -> Result<Arc<dyn Embed>> {
+    let inside = config.index.as_ref().map(|folder| folder.join(BERT_FOLDER)).filter(|folder| folder.is_dir());
+    let inside = inside.map(|folder| folder.display().to_string());
+    load_bert(&EncoderConfig {
+        model: config.encoder_model.clone().or(inside).or_else(|| record.model.clone()),
+        preset: None,
+        pooling: record.pooling,
+        normalise: record.normalise,
+        lowercase: record.lowercase,
+        max_tokens: record.max_tokens,
+        batch_tokens: config.batch_tokens,
+        device: config.device,
+    })
+    .map(|(bert, _)| bert)
 }
 
-/// Loads a BERT or XLM-RoBERTa from a folder or by hub id, to be used as `preset` says.
+/// Loads a BERT or XLM-RoBERTa; tells with it how its vectors are made, for an index's manifest.
 ///
 /// # Errors
-/// Those of reading it; [`Error::NotBuilt`] in a build without it.
-#[cfg(not(feature = "neural"))]
-pub fn load_bert(_: &Path, _: Option<&str>) -> Result<Arc<dyn Embed>> {
-    Err(Error::NotBuilt { engine: "the BERT encoder", feature: "neural" })
-}
-
-/// Loads a BERT or XLM-RoBERTa from a folder or by hub id, to be used as `preset` says.
-///
-/// # Errors
-/// Those of reading it.
+/// Those of reading it; [`Error::NotBuilt`] in a build without the feature `neural`.
 #[cfg(feature = "neural")]
-pub fn load_bert(_: &Path, _: Option<&str>) -> Result<Arc<dyn Embed>> {
+pub fn load_bert(config: &EncoderConfig) -> Result<(Arc<dyn Embed>, EncoderRecord)> {
+    let bert = BertEncoder::load(config)?;
+    let made = bert.settings();
+    let record = EncoderRecord {
+        kind: Encoder::Bert,
+        model: config.model.clone(),
+        pooling: Some(made.pooling),
+        normalise: Some(made.normalise),
+        lowercase: Some(made.lowercase),
+        max_tokens: Some(made.max_tokens),
+        ..EncoderRecord::default()
+    };
+    Ok((Arc::new(bert), record))
+}
+
+/// Says that this build has no BERT.
+///
+/// # Errors
+/// - [`Error::NotBuilt`], always.
+#[cfg(not(feature = "neural"))]
+pub fn load_bert(_: &EncoderConfig) -> Result<(Arc<dyn Embed>, EncoderRecord)> {
     Err(Error::NotBuilt { engine: "the BERT encoder", feature: "neural" })
 }

@@ -10,12 +10,13 @@ use std::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, de::IntoDeserializer};
 
 use super::super::{DONE, corpus::load_annotated, load_catalog};
 use crate::{
     artifact,
     catalog::{Catalog, ConceptMap, Umls},
-    config::Encoder,
+    config::{Device, Encoder, EncoderConfig, Preset},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
     data::{AnnotatedDocument, ConceptTerm},
     embed::{
@@ -72,7 +73,13 @@ pub(super) struct BuildArgs {
     encoder: String,
     /// How to use the BERT: bergamot, sapbert, coder, bge-m3, rubiobert [default: as its folder says]
     #[arg(long, value_name = "NAME")]
-    preset: Option<String>,
+    preset: Option<Preset>,
+    /// Where the BERT runs: auto, cpu, cuda
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Tokens that the BERT encodes at a time on a core; on a GPU 16384 or more pay
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    batch_tokens: usize,
     /// Join the BERT with n-grams trained on these texts: its share, between 0 and 1, or `auto`, by cross-validation on the
     /// mentions
     #[arg(long, value_name = "W|auto")]
@@ -282,11 +289,12 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
         let record = EncoderRecord { kind: Encoder::Ngram, ..EncoderRecord::default() };
         return Ok(Made { encoder: ngram.clone(), record, ngram: Some(ngram), copied: None });
     }
-    let bert = load_bert(path, args.preset.as_deref())?;
     let small = path.is_dir() && folder_bytes(path)? <= COPIED_BYTES;
-    let mut record = EncoderRecord { kind: Encoder::Bert, preset: args.preset.clone(), ..EncoderRecord::default() };
-    if !small {
-        record.model = Some(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    let (bert, mut record) = load_bert(&encoder_config(args)?)?;
+    if small {
+        record.model = None;
+    } else if path.is_dir() {
+        record.model = path.canonicalize().ok().map(|path| path.display().to_string());
     }
     let copied = small.then(|| path.to_owned());
     let Some(weight) = args.weight else { return Ok(Made { encoder: bert, record, ngram: None, copied }) };
@@ -298,6 +306,19 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
     let encoder = Arc::new(HybridEncoder::new(bert, ngram.clone(), weight)?);
     record = EncoderRecord { kind: Encoder::Hybrid, weight: Some(weight), ..record };
     Ok(Made { encoder, record, ngram: Some(ngram), copied })
+}
+
+fn encoder_config(args: &BuildArgs) -> anyhow::Result<EncoderConfig> {
+    let device = Device::deserialize(args.device.as_str().into_deserializer());
+    let device = device.map_err(|e: serde::de::value::Error| anyhow::anyhow!("--device: {e}"))?;
+    Ok(EncoderConfig {
+        preset: args.preset,
+        // A weighted sum of cosines needs cosines.
+        normalise: args.weight.map(|_| true),
+        batch_tokens: args.batch_tokens,
+        device,
+        ..EncoderConfig::of(&args.encoder)
+    })
 }
 
 fn choose_weight(args: &BuildArgs, contents: &Contents, encoders: [Arc<dyn Embed>; 2]) -> anyhow::Result<f32> {

@@ -92,7 +92,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     table.add_row(["index", &name_of(args.index.as_ref())]);
     table.add_row(["encoder", &format!("{}, {}", manifest.encoder.kind, manifest.encoder.fingerprint)]);
     if let Some(model) = &manifest.encoder.model {
-        table.add_row(["encoder's folder", &model.display().to_string()]);
+        table.add_row(["encoder's folder", model]);
     }
     table.add_row(["vectors", &format!("{} of {} dimensions", manifest.entries, manifest.dim)]);
     table.add_row(["FAISS factory", &manifest.factory]);

@@ -86,6 +86,19 @@ impl Bert {
         ops::dropout(&normal, self.config.hidden_dropout_prob, masks)
     }
 
+    /// Returns the same encoder for use without training: it shares the weights and sees their updates, but keeps nothing for a
+    /// backward pass.
+    pub fn detached(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            words: self.words.detach(),
+            positions: self.positions.detach(),
+            types: self.types.detach(),
+            norm: self.norm.detached(),
+            layers: self.layers.iter().map(Layer::detached).collect(),
+        }
+    }
+
     /// Returns the layers in order, for training with recomputation layer by layer.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
@@ -141,6 +154,20 @@ impl Layer {
         })
     }
 
+    fn detached(&self) -> Self {
+        Self {
+            query: self.query.detached(),
+            key: self.key.detached(),
+            value: self.value.detached(),
+            output: self.output.detached(),
+            output_norm: self.output_norm.detached(),
+            up: self.up.detached(),
+            down: self.down.detached(),
+            down_norm: self.down_norm.detached(),
+            ..*self
+        }
+    }
+
     /// Computes `(tokens, hidden)` from `(tokens, hidden)`; the sequences of `lengths` lie one after another.
     ///
     /// # Errors
@@ -172,6 +199,11 @@ impl Linear {
         Names { parameters, fresh: true, deviation }.linear(name, to, from)
     }
 
+    /// Returns the same map for use without training, as [`Bert::detached`].
+    pub fn detached(&self) -> Self {
+        Self { weight: self.weight.detach(), bias: self.bias.detach() }
+    }
+
     /// Computes `(rows, to)` from `(rows, from)`.
     ///
     /// # Errors
@@ -196,6 +228,11 @@ impl Norm {
     /// - [`Error::Artifact`] if a weight has another shape.
     pub fn new(parameters: &mut Parameters, name: &str, size: usize, epsilon: f64) -> Result<Self> {
         Names { parameters, fresh: true, deviation: 0.0 }.norm(name, size, epsilon)
+    }
+
+    /// Returns the same normalisation for use without training, as [`Bert::detached`].
+    pub fn detached(&self) -> Self {
+        Self { weight: self.weight.detach(), bias: self.bias.detach(), epsilon: self.epsilon }
     }
 
     /// Normalises the rows of `x`, or of the sum of `x` and `residual`, `(rows, size)`.

@@ -1,0 +1,224 @@
+//! The encoder of BERTs: texts come in, pooled vectors leave, in batches of alike lengths, one batch a core.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Embed, preset::Published, settings::EncoderSettings};
+use crate::{
+    config::{self, EncoderConfig, Pooling},
+    error::{Error, Result},
+    hub,
+    nn::{
+        Packed,
+        bert::{Bert, Linear},
+        pretrained::{self, Pretrained},
+        tokenizer::{Tokenizer, Tokens},
+    },
+};
+
+/// Encodes texts with a BERT or XLM-RoBERTa.
+pub struct BertEncoder {
+    bert: Bert,
+    pooler: Option<Linear>,
+    tokenizer: Arc<Tokenizer>,
+    settings: EncoderSettings,
+    batch_tokens: usize,
+    device: Device,
+    fingerprint: String,
+    cut: AtomicUsize,
+}
+
+impl BertEncoder {
+    /// Loads the encoder that `config` names, with the settings that it, the encoder's folder or its preset give.
+    ///
+    /// # Errors
+    /// - [`Error::EncoderLoad`] if the folder cannot be used; [`Error::Setting`] if a setting is outside its range.
+    pub fn load(config: &EncoderConfig) -> Result<Self> {
+        config.check("encoder")?;
+        let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
+        let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
+        let mut model = Pretrained::load(name, &device(config.device)?)?;
+        let folder = hub::resolve(name, &pretrained::HUB_FILES)?;
+        let settings = EncoderSettings::resolve(config, &folder, model.config.max_tokens())?;
+        Self::over(&mut model, settings, config.batch_tokens)
+    }
+
+    /// Encodes with a model that is in memory; shares its weights and sees their updates, after which the fingerprint is out of date.
+    ///
+    /// # Errors
+    /// - [`Error::EncoderLoad`] if the pooling asks for a pooler that the model lacks; those of the device.
+    pub fn over(model: &mut Pretrained, settings: EncoderSettings, batch_tokens: usize) -> Result<Self> {
+        let pooler = match settings.pooling {
+            Pooling::Pooler if !model.parameters.has("pooler.dense.weight") => {
+                return Err(Error::EncoderLoad {
+                    name: model.name.clone(),
+                    reason: "the weights hold no `pooler.dense.weight`".into(),
+                    hint: "set `pooling` to `cls` or `mean`".into(),
+                });
+            }
+            Pooling::Pooler => {
+                let hidden = model.config.hidden_size;
+                Some(Linear::new(&mut model.parameters, "pooler.dense", hidden, hidden, 0.0)?.detached())
+            }
+            Pooling::Cls | Pooling::Mean => None,
+        };
+        let name = format!("{} {settings:?}", model.fingerprint()?);
+        Ok(Self {
+            bert: model.bert.detached(),
+            pooler,
+            tokenizer: model.tokenizer.clone(),
+            settings,
+            batch_tokens,
+            device: model.parameters.device().clone(),
+            fingerprint: format!("bert-{:016x}", xxh3_64(name.as_bytes())),
+            cut: AtomicUsize::new(0),
+        })
+    }
+
+    /// Returns how tokens become a vector.
+    pub fn settings(&self) -> EncoderSettings {
+        self.settings
+    }
+
+    /// Returns how many texts so far were longer than `max_tokens`, and were cut.
+    pub fn cut_texts(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    fn tokens(&self, text: &str) -> Result<Tokens> {
+        let text = if self.settings.lowercase { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
+        let tokens = self.tokenizer.encode(&text, self.settings.max_tokens)?;
+        if tokens.cut > 0 {
+            self.cut.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(tokens)
+    }
+
+    /// Encodes one batch. Returns row-major `(texts, hidden)`.
+    fn encode(&self, batch: &[&[u32]]) -> Result<Vec<f32>> {
+        let packed = Packed::new(batch.iter().copied());
+        let hidden = self.bert.forward(&packed, None)?; // (tokens, hidden)
+        let mut rows = match (self.settings.pooling, &self.pooler) {
+            (Pooling::Mean, _) => mean(&hidden, &packed)?,
+            (Pooling::Pooler, Some(pooler)) => {
+                flat(&pooler.forward(&hidden.index_select(&packed.firsts(&self.device)?, 0)?)?.tanh()?)?
+            }
+            _ => flat(&hidden.index_select(&packed.firsts(&self.device)?, 0)?)?,
+        };
+        if self.settings.normalise {
+            rows.chunks_exact_mut(self.dim()).for_each(scale_to_unit);
+        }
+        Ok(rows)
+    }
+}
+
+impl Embed for BertEncoder {
+    fn dim(&self) -> usize {
+        self.bert.config().hidden_size
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<f32>> {
+        let tokens: Vec<Tokens> = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<_>>()?;
+        let mut order: Vec<usize> = (0..texts.len()).filter(|&text| !tokens[text].is_empty()).collect();
+        // Longest first: no core is left with the longest batch at the end.
+        order.sort_by_key(|&text| std::cmp::Reverse(tokens[text].ids.len()));
+        let batches = divide(&order, |text| tokens[text].ids.len(), self.batch_tokens);
+        let encode = |batch: &&[usize]| {
+            let ids: Vec<&[u32]> = batch.iter().map(|&text| tokens[text].ids.as_slice()).collect();
+            self.encode(&ids)
+        };
+        let parts: Vec<Vec<f32>> = match self.device.is_cpu() {
+            true => batches.par_iter().map(encode).collect::<Result<_>>()?,
+            false => batches.iter().map(encode).collect::<Result<_>>()?,
+        };
+        let dim = self.dim();
+        let mut vectors = vec![0.0; texts.len() * dim];
+        for (batch, part) in batches.iter().zip(&parts) {
+            for (&text, row) in batch.iter().zip(part.chunks_exact(dim)) {
+                vectors[text * dim..][..dim].copy_from_slice(row);
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+/// Divides texts into runs of at most `most` tokens together, or of one text that is longer.
+fn divide(order: &[usize], tokens: impl Fn(usize) -> usize, most: usize) -> Vec<&[usize]> {
+    let (mut batches, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (at, &text) in order.iter().enumerate() {
+        sum += tokens(text);
+        if sum > most && at > start {
+            batches.push(&order[start..at]);
+            (start, sum) = (at, tokens(text));
+        }
+    }
+    batches.extend((start < order.len()).then(|| &order[start..]));
+    batches
+}
+
+fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// Averages the rows of each sequence.
+fn mean(hidden: &Tensor, packed: &Packed) -> Result<Vec<f32>> {
+    let dim = hidden.dim(1)?;
+    let numbers = flat(hidden)?;
+    let mut rows = vec![0.0; packed.lengths().len() * dim];
+    for (row, range) in rows.chunks_exact_mut(dim).zip(packed.ranges()) {
+        let share = 1.0 / range.len().max(1) as f32;
+        for token in numbers[range.start * dim..range.end * dim].chunks_exact(dim) {
+            row.iter_mut().zip(token).for_each(|(sum, number)| *sum += number);
+        }
+        row.iter_mut().for_each(|sum| *sum *= share);
+    }
+    Ok(rows)
+}
+
+fn scale_to_unit(row: &mut [f32]) {
+    let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if norm > 0.0 {
+        row.iter_mut().for_each(|x| *x /= norm);
+    }
+}
+
+/// Returns the device that a setting names.
+///
+/// # Errors
+/// - [`Error::NotBuilt`] if it is a GPU and this build has no CUDA; [`Error::Tensor`] if there is none.
+pub fn device(setting: config::Device) -> Result<Device> {
+    match setting {
+        config::Device::Cpu => Ok(Device::Cpu),
+        config::Device::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
+        config::Device::Auto => Ok(Device::cuda_if_available(0)?),
+        config::Device::Cuda if !cfg!(feature = "cuda") => Err(Error::NotBuilt { engine: "CUDA", feature: "cuda" }),
+        config::Device::Cuda => Ok(Device::new_cuda(0)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_text_once_within_the_budget() {
+        let lengths = [9, 7, 4, 4, 3, 3, 1];
+        let order: Vec<usize> = (0..lengths.len()).collect();
+        let batches = divide(&order, |text| lengths[text], 8);
+        assert_eq!(batches, [&[0][..], &[1], &[2, 3], &[4, 5, 6]]);
+        assert!(divide(&[], |_| 1, 8).is_empty());
+    }
+}
