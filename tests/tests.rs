@@ -5,6 +5,8 @@ mod adapters;
 mod cli;
 mod corpus;
 mod crf;
+#[cfg(feature = "neural")]
+mod encoders;
 mod eval;
 mod index;
 mod layering;

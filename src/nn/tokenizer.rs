@@ -1,7 +1,6 @@
 //! Tokenizers of encoders: a text comes in, token ids leave, each with its place in the text.
 
 use std::{
-    collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -10,10 +9,7 @@ use std::{
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use tokenizers::{
-    AddedToken, NormalizerWrapper, models::wordpiece::WordPiece, normalizers::BertNormalizer,
-    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing,
-};
+use tokenizers::{NormalizerWrapper, normalizers::BertNormalizer};
 
 use crate::{
     artifact::write_atomic,
@@ -145,23 +141,39 @@ impl Tokenizer {
             special("pad_token", "[PAD]")?,
             special("mask_token", "[MASK]")?,
         ];
-        let [unk, cls, sep, ..] = named.clone();
-        let model: WordPiece = serde_json::from_value(json!({
-            "type": "WordPiece",
-            "unk_token": unk.0,
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": vocabulary.into_iter().collect::<BTreeMap<_, _>>(),
-        }))
-        .map_err(|e| broken(name, e.to_string(), FOLDER_HINT))?;
-        let mut inner = tokenizers::Tokenizer::new(model);
-        inner.with_normalizer(Some(normalizer(casing)));
-        inner.with_pre_tokenizer(Some(BertPreTokenizer));
-        inner.with_post_processor(Some(BertProcessing::new(sep, cls)));
-        inner.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
-        inner.add_special_tokens(&named.map(|(token, _)| AddedToken::from(token, true)));
-        let json = inner.to_string(false).map_err(|e| broken(name, e.to_string(), FOLDER_HINT))?;
-        Self::finish(name, inner, json, config)
+        let [(unk, _), (cls, cls_id), (sep, sep_id), ..] = &named;
+        let piece = |id: &str, kind: u8| json!({ "SpecialToken": { "id": id, "type_id": kind } });
+        let text = |id: &str, kind: u8| json!({ "Sequence": { "id": id, "type_id": kind } });
+        let added = |(token, id): &(String, u32)| {
+            let no = false;
+            json!({ "id": id, "content": token, "single_word": no, "lstrip": no, "rstrip": no, "normalized": no, "special": true })
+        };
+        let mut by_id: Vec<&(String, u32)> = named.iter().collect();
+        by_id.sort_by_key(|(_, id)| *id);
+        let document = json!({
+            "version": "1.0",
+            "added_tokens": by_id.into_iter().map(added).collect::<Vec<_>>(),
+            "normalizer": normalizer(casing),
+            "pre_tokenizer": { "type": "BertPreTokenizer" },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [piece(cls, 0), text("A", 0), piece(sep, 0)],
+                "pair": [piece(cls, 0), text("A", 0), piece(sep, 0), text("B", 1), piece(sep, 1)],
+                "special_tokens": {
+                    cls: { "id": cls, "ids": [cls_id], "tokens": [cls] },
+                    sep: { "id": sep, "ids": [sep_id], "tokens": [sep] },
+                },
+            },
+            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+            "model": {
+                "type": "WordPiece",
+                "unk_token": unk,
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": vocabulary.iter().map(|(piece, id)| (piece.clone(), (*id).into())).collect::<Map<_, _>>(),
+            },
+        });
+        Self::from_json(name, &document.to_string(), config)
     }
 
     fn from_json(name: &str, json: &str, config: &Map<String, Value>) -> Result<Self> {
