@@ -1,6 +1,8 @@
 //! Indexes: what is saved is found again, and damage, foreign encoders and other versions are told apart.
 
 mod commands;
+#[cfg(feature = "neural")]
+mod encoders;
 mod factories;
 
 use std::path::Path;

@@ -4,25 +4,25 @@ use std::{fs, path::Path};
 
 use assert_cmd::cargo::cargo_bin;
 
-struct Run {
-    ok: bool,
-    out: String,
-    told: String,
+pub(super) struct Run {
+    pub ok: bool,
+    pub out: String,
+    pub told: String,
 }
 
-fn noso(arguments: &[&str]) -> Run {
+pub(super) fn noso(arguments: &[&str]) -> Run {
     let output = std::process::Command::new(cargo_bin("noso")).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Run { ok: output.status.success(), out: text(&output.stdout), told: text(&output.stderr) }
 }
 
-fn path(folder: &Path, name: &str) -> String {
+pub(super) fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
 
 const CATALOG: &str = "code\ttitle\nJ00\tОстрый насморк\nJ20\tОстрый бронхит\nK29\tГастрит\nI10\tГипертензия\n";
 
-fn write_catalog(folder: &Path) -> String {
+pub(super) fn write_catalog(folder: &Path) -> String {
     fs::write(folder.join("our.tsv"), CATALOG).unwrap();
     path(folder, "our.tsv")
 }
