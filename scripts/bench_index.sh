@@ -3,7 +3,7 @@
 #
 #     scripts/bench_index.sh [ROWS] [FACTORY ...]
 #
-# Rows lie in clusters of a hundred (cosine 0.67 within one); each of the 1,000 queries is a row moved a little. The same numbers
+# Rows lie in clusters of a hundred (cosine 0.67 within one); each of the 200 queries (QUERIES) is a row moved a little. The same numbers
 # every run. Each step is a process of its own, so its peak of memory is its own. NOSO=PROGRAM spares the build, THREADS=N builds
 # with more than one. Takes about 20 minutes and 5 GB of disk, half of it on the graphs; appends one JSON line a step to
 # experiments/results/bench_index.jsonl.
@@ -24,7 +24,7 @@ commit="$(git rev-parse --short HEAD)"
 
 for factory in Flat "${factories[@]}"; do
     bench=("$NOSO" index bench --rows "$rows" --factory "$factory" --exact "$work/exact.json" --folder "$work/index"
-        --threads "${THREADS:-1}")
+        --threads "${THREADS:-1}" --queries "${QUERIES:-200}")
     { "${bench[@]}"; "${bench[@]}"; } | while read -r line; do
         python3 - "$line" "$commit" "$(stat -c %s "$work/index/vectors.faiss")" <<'PY'
 import json, sys, time

@@ -5,16 +5,20 @@ use std::{path::PathBuf, process::ExitCode};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use super::{DONE, Format, corpus::load_annotated};
+use super::{
+    DONE, Format,
+    corpus::{gold_mentions, load_annotated},
+};
 use crate::{
     config::{CandidateUnit, Fusion, RetrievalConfig},
-    data::{AnnotatedDocument, Candidate, Match, Mention},
+    data::{AnnotatedDocument, Mention},
     eval::{
         bootstrap::{Bootstrap, Interval},
         linking::LinkingCounts,
     },
     icd::IcdCode,
     pipeline::{load_encoder, load_retriever},
+    retrieval::Retriever,
 };
 
 /// Measure how often the right code of a gold mention is among the first that an index finds
@@ -67,9 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let gold = load_annotated(&args.gold)?;
     let mut rows = Vec::new();
     for index in &args.index {
-        for (unit, order) in [(CandidateUnit::Entry, "nearest"), (CandidateUnit::Code, "vote")] {
-            rows.push(measure(args, &gold, index, unit, order)?);
-        }
+        rows.extend(measure(args, &gold, index)?);
     }
     match args.format {
         Format::Json => super::show(serde_json::to_string_pretty(&rows)?)?,
@@ -78,13 +80,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(DONE)
 }
 
-fn measure(
-    args: &Args,
-    gold: &[AnnotatedDocument],
-    index: &str,
-    unit: CandidateUnit,
-    order: &'static str,
-) -> anyhow::Result<Row> {
+/// Measures an index in both orders.
+fn measure(args: &Args, gold: &[AnnotatedDocument], index: &str) -> anyhow::Result<[Row; 2]> {
     let (fusion, folder) = match index.strip_prefix("rrf:") {
         Some(folder) => (Fusion::Rrf, folder),
         None => (Fusion::Weighted, index),
@@ -94,44 +91,39 @@ fn measure(
         abbreviations: args.abbreviations.clone(),
         neighbours: args.neighbours.into(),
         fusion,
-        unit,
         ..RetrievalConfig::default()
     };
     let encoder = load_encoder(&config)?;
-    let retriever = load_retriever(&config, &encoder)?;
-    let coded: Vec<(Vec<Mention>, Vec<&IcdCode>)> = gold.iter().map(coded_mentions).collect();
-    let mentions: Vec<Mention> = coded.iter().flat_map(|(mentions, _)| mentions.clone()).collect();
-    let mut found = retriever.retrieve(&mentions)?.into_iter();
-    let mut documents = Vec::with_capacity(coded.len());
-    for (_, codes) in &coded {
-        let mut counts = LinkingCounts::default();
-        for (code, candidates) in codes.iter().zip(found.by_ref()) {
-            counts.add(code, &candidates.into_iter().map(|Candidate { code, .. }| code).collect::<Vec<_>>());
-        }
-        documents.push(counts);
-    }
-    let reached = LinkingCounts::accuracy(&documents, Bootstrap::new(args.bootstrap as usize));
-    let intervals: Option<Vec<Interval>> = reached.iter().map(|(_, interval)| *interval).collect();
-    Ok(Row {
-        index: index.to_owned(),
-        encoder: encoder.fingerprint().to_owned(),
-        order,
-        mentions: mentions.len(),
-        accuracy: reached.map(|(share, _)| share),
-        interval: intervals.and_then(|intervals| intervals.try_into().ok()),
-    })
+    let in_order = |unit, order| -> anyhow::Result<Row> {
+        let retriever = load_retriever(&RetrievalConfig { unit, ..config.clone() }, &encoder)?;
+        let documents = count(&retriever, gold)?;
+        let reached = LinkingCounts::accuracy(&documents, Bootstrap::new(args.bootstrap as usize));
+        let intervals: Option<Vec<Interval>> = reached.iter().map(|(_, interval)| *interval).collect();
+        Ok(Row {
+            index: index.to_owned(),
+            encoder: encoder.fingerprint().to_owned(),
+            order,
+            mentions: documents.iter().map(LinkingCounts::mentions).sum(),
+            accuracy: reached.map(|(share, _)| share),
+            interval: intervals.and_then(|intervals| intervals.try_into().ok()),
+        })
+    };
+    Ok([in_order(CandidateUnit::Entry, "nearest")?, in_order(CandidateUnit::Code, "vote")?])
 }
 
-/// Lists the entities of a document that have a code.
-fn coded_mentions(document: &AnnotatedDocument) -> (Vec<Mention>, Vec<&IcdCode>) {
-    let coded = document.entities.iter().filter_map(|entity| Some((entity.span, entity.code.as_ref()?)));
-    let mention = |span: crate::data::Span| Mention {
-        span,
-        text: span.slice(&document.document.text).to_owned(),
-        matched: Match::Exact,
-        probability: 1.0,
+/// Counts what is found for the mentions of each document.
+fn count(retriever: &Retriever, gold: &[AnnotatedDocument]) -> crate::Result<Vec<LinkingCounts>> {
+    let (mentions, codes): (Vec<Vec<Mention>>, Vec<Vec<&IcdCode>>) = gold.iter().map(gold_mentions).unzip();
+    let mut found = retriever.retrieve(&mentions.concat())?.into_iter();
+    let of_document = |codes: &Vec<&IcdCode>| {
+        let mut counts = LinkingCounts::default();
+        for (code, candidates) in codes.iter().zip(found.by_ref()) {
+            let ranked: Vec<IcdCode> = candidates.into_iter().map(|candidate| candidate.code).collect();
+            counts.add(code, &ranked);
+        }
+        counts
     };
-    coded.map(|(span, code)| (mention(span), code)).unzip()
+    Ok(codes.iter().map(of_document).collect())
 }
 
 fn print(rows: &[Row]) -> crate::Result<()> {

@@ -132,7 +132,8 @@ pub enum Fusion {
     /// By the weighted sum of their cosines; the weight was chosen when the index was built.
     #[default]
     Weighted,
-    /// By the sum of `1 / (60 + rank)` over the two rankings.
+    /// By the sum of `1 / (60 + rank)` over the two rankings. Flat and SQ8 indexes rank each part exactly; a graph (HNSW) or
+    /// clusters (IVF) were made for the weighted sum and may miss rows of a part.
     ///
     /// # Source
     /// Cormack, Clarke and Büttcher 2009, <https://doi.org/10.1145/1571941.1572114>.

@@ -58,20 +58,14 @@ pub fn rank(gold: &IcdCode, candidates: &[IcdCode], matching: Matching) -> Optio
 /// # Source
 /// RuCCoD, entity linking: acc@k is the share of mentions with a right code at rank k or better.
 pub fn linking_accuracy<'a>(mentions: impl IntoIterator<Item = (&'a IcdCode, &'a [IcdCode])>) -> LinkingAccuracy {
-    let mut total = 0;
-    let mut hits = [[0usize; RANKS.len()]; 2];
-    for (gold, candidates) in mentions {
-        total += 1;
-        for (hits, matching) in hits.iter_mut().zip([Matching::Strict, Matching::Relaxed]) {
-            let rank = rank(gold, candidates, matching);
-            for (hits, limit) in hits.iter_mut().zip(RANKS) {
-                *hits += usize::from(rank.is_some_and(|rank| rank <= limit));
-            }
-        }
+    let mut counts = LinkingCounts::default();
+    mentions.into_iter().for_each(|(gold, candidates)| counts.add(gold, candidates));
+    let [at_1, at_5, at_15, relaxed_1, relaxed_5, relaxed_15] = LinkingCounts::shares([&counts]);
+    LinkingAccuracy {
+        strict: AtRank { at_1, at_5, at_15 },
+        relaxed: AtRank { at_1: relaxed_1, at_5: relaxed_5, at_15: relaxed_15 },
+        mentions: counts.mentions,
     }
-    let share = |hits: usize| if total == 0 { 0.0 } else { hits as f64 / total as f64 };
-    let at = |[one, five, fifteen]: [usize; 3]| AtRank { at_1: share(one), at_5: share(five), at_15: share(fifteen) };
-    LinkingAccuracy { strict: at(hits[0]), relaxed: at(hits[1]), mentions: total }
 }
 
 /// Mentions of one document, and how many of them are right up to each rank: strict at 1, 5 and 15, then relaxed.
@@ -91,6 +85,11 @@ impl LinkingCounts {
                 *hits += usize::from(rank.is_some_and(|rank| rank <= limit));
             }
         }
+    }
+
+    /// Returns the number of mentions.
+    pub fn mentions(&self) -> usize {
+        self.mentions
     }
 
     fn shares<'a>(documents: impl IntoIterator<Item = &'a Self>) -> [f64; 2 * RANKS.len()] {

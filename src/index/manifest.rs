@@ -26,7 +26,8 @@ pub struct Manifest {
     pub factory: String,
     /// How near two vectors are.
     pub metric: Metric,
-    /// Candidates that a search in an HNSW graph keeps in view; more is slower and more exact. Ignored by other kinds.
+    /// Candidates that a search in an HNSW graph keeps in view; more is slower and more exact. Ignored by other kinds. This and
+    /// `nprobe` may be changed in the file.
     pub ef_search: u32,
     /// Clusters that a search in an IVF index looks through; more is slower and more exact. Ignored by other kinds.
     pub nprobe: u32,

@@ -26,7 +26,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     dim: usize,
     /// Queries, rows moved a little
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 200)]
     queries: u64,
     /// FAISS factory string
     #[arg(long, default_value = "Flat")]
