@@ -9,7 +9,6 @@ use rayon::prelude::*;
 
 use crate::{
     catalog::Catalog,
-    config::CandidateUnit,
     corpus::annotator,
     data::{AnnotatedDocument, Candidate, Match, Mention, Origin},
     embed::Embed,
@@ -188,7 +187,7 @@ fn retriever(
     }
     let index_settings = IndexSettings { factory: "SQ8".into(), ..IndexSettings::default() };
     let index = Arc::new(Index::build(&rows, encoder.as_ref(), index_settings)?);
-    let retrieval = RetrievalSettings { neighbours: settings.neighbours, vote_power: 8.0, unit: CandidateUnit::Code };
+    let retrieval = RetrievalSettings { neighbours: settings.neighbours, ..RetrievalSettings::default() };
     Retriever::new(encoder.clone(), vec![SearchedIndex { index, titles: true }], catalog.clone(), false, retrieval)
 }
 
