@@ -140,7 +140,7 @@ impl Watch for Kept {
 }
 
 fn figure(evaluation: &EvaluationRecord, name: &str) -> f64 {
-    evaluation.figures.iter().find(|(known, _)| *known == name).unwrap().1.as_f64().unwrap()
+    f64::from(evaluation.figures[name])
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::progress::Progress;
+use super::fit::{Bar, FitArgs};
 use crate::{
     cli::{DONE, corpus::load_annotated, load_catalog},
     config::{EncoderConfig, Pooling, Preset},
@@ -56,9 +56,6 @@ pub struct Args {
     /// Folder to write the encoder into
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Go on with the run that was interrupted in the output folder
-    #[arg(long)]
-    resume: bool,
     /// How token vectors become one [default: as the encoder says, else cls]
     #[arg(long, value_enum)]
     pooling: Option<PoolingName>,
@@ -86,42 +83,14 @@ pub struct Args {
     /// What the letters count beside the encoder at the start
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     lambda: f32,
-    /// Passes over the mentions
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    epochs: usize,
-    /// Mentions a step
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch: usize,
     /// Mentions with much the same candidates that come together: less to encode, batches less mixed
     #[arg(long, value_name = "N", default_value_t = 1)]
     bundle: usize,
-    /// Learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 2e-5)]
-    learning_rate: f64,
     /// Learning rate of λ
     #[arg(long, value_name = "RATE", default_value_t = 0.01)]
     lambda_rate: f64,
-    /// Weight decay
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
-    weight_decay: f64,
-    /// Stop after this many evaluations without a better score; 0: never
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    patience: usize,
-    /// Most tokens that a thread computes at once
-    #[arg(long, value_name = "N", default_value_t = 8192)]
-    batch_tokens: usize,
-    /// Parts of a batch that are computed side by side
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    shards: usize,
-    /// Save memory: compute the layers a second time on the way back
-    #[arg(long)]
-    recompute: bool,
-    /// Minutes between two checkpoints
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
-    checkpoint_minutes: f64,
-    /// Seed of the order of mentions and of dropout
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    fit: FitArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -140,10 +109,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wordings = args.wordings()?;
     let (mut model, encoder) = load_model(&args.encoder())?;
     let how = LinkerTraining { linker: args.linker(), fit: args.fit(), encoder };
-    let place = Place { folder: &args.output, resume: args.resume };
-    let mut progress = Progress::new();
-    let report = train(&mut model, &wordings, &how, place, &mut progress)?;
-    progress.finish();
+    let place = Place { folder: &args.output, resume: args.fit.resume };
+    let report = train(&mut model, &wordings, &how, place, &mut Bar::new()?)?;
     eprintln!("{report}");
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
@@ -200,13 +167,10 @@ impl Args {
     }
 
     fn fit(&self) -> FitSettings {
-        let mut fit = LinkerSettings::fit();
+        let mut fit = self.fit.over(LinkerSettings::fit());
         fit.groups.iter_mut().for_each(|lambda| lambda.learning_rate = self.lambda_rate);
-        (fit.epochs, fit.patience, fit.seed) = (self.epochs, self.patience, self.seed);
-        fit.batch = self.batch.div_ceil(self.bundle.max(1));
-        (fit.learning_rate, fit.weight_decay) = (self.learning_rate, self.weight_decay);
-        (fit.shards, fit.batch_tokens, fit.recompute) = (self.shards, self.batch_tokens, self.recompute);
-        fit.checkpoint_minutes = self.checkpoint_minutes;
+        // The loop counts bundles.
+        fit.batch = fit.batch.div_ceil(self.bundle.max(1));
         fit
     }
 }

@@ -8,8 +8,6 @@ mod fit;
 #[cfg(feature = "neural")]
 mod linker;
 mod nearest;
-#[cfg(feature = "neural")]
-mod progress;
 
 use std::process::ExitCode;
 
@@ -26,14 +24,14 @@ pub struct Args {
 enum Job {
     /// Train the recogniser of mentions
     Crf(crf::Args),
-    /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
-    #[cfg(feature = "neural")]
-    Linker(linker::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
     Encoder(encoder::Args),
+    /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
+    #[cfg(feature = "neural")]
+    Linker(linker::Args),
 }
 
 /// Trains the model that was asked for.
@@ -43,10 +41,10 @@ enum Job {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.job {
         Job::Crf(args) => crf::run(args),
-        #[cfg(feature = "neural")]
-        Job::Linker(args) => linker::run(args),
         Job::Nearest(args) => nearest::run(args),
         #[cfg(feature = "neural")]
         Job::Encoder(args) => encoder::run(args),
+        #[cfg(feature = "neural")]
+        Job::Linker(args) => linker::run(args),
     }
 }
