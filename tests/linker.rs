@@ -75,7 +75,8 @@ fn teaching() -> Wordings {
 
 /// A tiny encoder with random weights that knows every word of these tests.
 pub(crate) fn tiny_encoder(texts: &[&str], dropout: f32) -> Pretrained {
-    let words: BTreeSet<String> = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
+    let words: BTreeSet<String> =
+        texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
     let pieces: Vec<String> = special.into_iter().chain(words).collect();
     let config = BertConfig {
@@ -147,7 +148,13 @@ fn figure(evaluation: &EvaluationRecord, name: &str) -> f64 {
 fn unseen_wordings_are_linked_better_after_training_and_the_folder_is_an_encoder() {
     for linker in [
         LinkerSettings { candidates: 4, ..LinkerSettings::default() },
-        LinkerSettings { candidates: 4, temperature: Some(0.1), in_batch: true, bundle: 2, ..LinkerSettings::default() },
+        LinkerSettings {
+            candidates: 4,
+            temperature: Some(0.1),
+            in_batch: true,
+            bundle: 2,
+            ..LinkerSettings::default()
+        },
     ] {
         let mut model = tiny();
         let before = task(&mut model, &teaching(), linker.clone()).unwrap().evaluate().unwrap().unwrap().score;
@@ -225,7 +232,12 @@ fn bundles_and_shared_texts_do_not_change_the_loss() {
 fn every_weight_and_lambda_get_a_gradient() {
     for (pooling, in_batch) in [(Pooling::Cls, false), (Pooling::Mean, true)] {
         let mut model = tiny();
-        let settings = LinkerSettings { candidates: 4, in_batch, temperature: in_batch.then_some(0.1), ..LinkerSettings::default() };
+        let settings = LinkerSettings {
+            candidates: 4,
+            in_batch,
+            temperature: in_batch.then_some(0.1),
+            ..LinkerSettings::default()
+        };
         let encoder = EncoderSettings { pooling, normalise: in_batch, ..how(settings.clone(), 1).encoder };
         let texts = Texts::new(&model, encoder).unwrap();
         let mut task = BioSyn::new(&teaching(), texts, &mut model.parameters, settings).unwrap();
@@ -252,7 +264,13 @@ fn finish(folder: &Path, stops: &[usize]) -> (History, String) {
         task = task.with_folder(folder.to_owned(), at > 0).unwrap();
         let place = Place { folder, resume: at > 0 };
         let mut kept = Kept { stop_after: *stop_after, ..Kept::default() };
-        last = Some(noso::nn::fit::fit_watched(&model.parameters, &mut task, &how(linker.clone(), 4).fit, place, &mut kept));
+        last = Some(noso::nn::fit::fit_watched(
+            &model.parameters,
+            &mut task,
+            &how(linker.clone(), 4).fit,
+            place,
+            &mut kept,
+        ));
         assert_eq!(matches!(last, Some(Err(Error::Stopped { .. }))), *stop_after != usize::MAX);
     }
     (last.unwrap().unwrap(), model.parameters.sha256().unwrap())

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "llm")]
 mod adapters;
+#[cfg(feature = "neural")]
+mod bert_pipeline;
 mod cli;
 mod corpus;
 mod crf;

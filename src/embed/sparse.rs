@@ -83,7 +83,8 @@ impl SparseEncoder {
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(SPARSE_FILE);
         let json = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
-        let broken = |reason: String| Error::Artifact { what: "sparse encoder", name: path.display().to_string(), reason };
+        let broken =
+            |reason: String| Error::Artifact { what: "sparse encoder", name: path.display().to_string(), reason };
         let read: Self = serde_json::from_str(&json).map_err(|e| broken(e.to_string()))?;
         Ok(read.with_places())
     }

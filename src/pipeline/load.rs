@@ -182,6 +182,12 @@ fn load_rerank(
             if encoder.fingerprint() != model.encoder {
                 encoders.push(Arc::new(NgramEncoder::shipped()?));
             }
+            if encoders.iter().all(|encoder| encoder.fingerprint() != model.encoder) {
+                let name = rerank.model.as_ref().map_or_else(|| "(shipped)".into(), |path| path.display().to_string());
+                let (wanted, got) = (&model.encoder, encoder.fingerprint());
+                let reason = format!("it reads vectors of the encoder {wanted}, the index is one of {got}");
+                return Err(Error::Artifact { what: "re-ranking model", name, reason });
+            }
             Ok((Box::new(Nearest::new(model, &encoders, rerank.candidates)), None))
         }
     }

@@ -14,11 +14,7 @@ use super::{Kept, figure, how, task};
 
 fn rows(value: &Value) -> Vec<Wording> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let row = |row: &Value| Wording {
-        text: text(&row[0]),
-        label: text(&row[1]),
-        record: row.get(2).map(text),
-    };
+    let row = |row: &Value| Wording { text: text(&row[0]), label: text(&row[1]), record: row.get(2).map(text) };
     value.as_array().unwrap().iter().map(row).collect()
 }
 

@@ -1,7 +1,12 @@
 //! What the linker's training refuses, and how it says so.
 
 use assert_cmd::Command;
-use noso::{Error, config::Pooling, embed::EncoderSettings, train::linker::{LinkerSettings, Texts, Wordings}};
+use noso::{
+    Error,
+    config::Pooling,
+    embed::EncoderSettings,
+    train::linker::{LinkerSettings, Texts, Wordings},
+};
 use tempfile::tempdir;
 
 use super::{MENTIONS, TITLES, how, task, tiny, wordings};

@@ -23,14 +23,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The defaults are BioSyn's and the paper's. A small encoder trained from scratch learns better with
---learning-rate 2e-4 --temperature 0.05 --in-batch. A mention none of whose candidates has its code teaches nothing in that epoch.
+--learning-rate 2e-4 --temperature 0.05 --in-batch --names-as-mentions. A mention none of whose candidates has its code teaches nothing in that epoch.
 λ, what the letters count beside the encoder, stands in sparse.json of the output folder; an index from `noso index build` weighs its
 parts on its own.
 
 Example: train on ICD codes, keep the best epoch by linking on a tune folder, then index with the encoder
 
   noso train linker --encoder bergamot --corpus ruccod/train --mentions-as-names --dev ruccod/tune --output linker
-  noso index build --encoder linker --corpus ruccod/train --output my-index")]
+  noso index build --encoder linker --mentions ruccod/train --output my-index")]
 pub struct Args {
     /// Annotated brat folder with ICD codes (may be given several times)
     #[arg(long, value_name = "DIR", required_unless_present = "concepts")]
@@ -44,6 +44,9 @@ pub struct Args {
     /// Make the mentions of --corpus names too; none is ever one for its own record
     #[arg(long)]
     mentions_as_names: bool,
+    /// Make titles and synonyms mentions too: each is to find the other wordings of its code
+    #[arg(long)]
+    names_as_mentions: bool,
     /// Annotated folder with ICD codes to measure linking on after each epoch: the best checkpoint is kept
     #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
@@ -136,7 +139,8 @@ impl Args {
         }
         let mut held_out = self.dev.as_deref().map(load_mentions).transpose()?.unwrap_or_default();
         held_out.extend(self.dev_concepts.as_deref().map(load_terms).transpose()?.unwrap_or_default());
-        Ok(Wordings { names, mentions, held_out })
+        let wordings = Wordings { names, mentions, held_out };
+        Ok(if self.names_as_mentions { wordings.with_names_as_mentions() } else { wordings })
     }
 
     fn encoder(&self) -> EncoderConfig {

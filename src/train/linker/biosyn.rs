@@ -13,7 +13,7 @@ use super::{
     LinkerSettings,
     bundles::bundle,
     candidates::{self, Candidate, SparseIndex, dense_scores, merge, top},
-    dictionary::{Dictionary, Mention, Name, Wording},
+    dictionary::{Dictionary, Mention, Name, Wordings},
     held_out::HeldOut,
     loss::marginal_loss,
     texts::Texts,
@@ -30,16 +30,6 @@ use crate::{
 
 /// Name of λ among the parameters.
 pub const LAMBDA: &str = "sparse_weight";
-
-/// Everything that mentions are linked to.
-pub struct Wordings {
-    /// Names of the dictionary.
-    pub names: Vec<Wording>,
-    /// Mentions to learn from.
-    pub mentions: Vec<Wording>,
-    /// Mentions to measure with; may be empty.
-    pub held_out: Vec<Wording>,
-}
 
 /// A mention with its tokens, its n-grams and its candidates of this epoch.
 struct Example {
@@ -91,9 +81,8 @@ impl BioSyn {
         let held_out = dictionary.mentions(&wordings.held_out, false);
         let sparse = SparseIndex::new(dictionary.names());
         let names = texts.add(&dictionary.names().iter().map(|name| name.text.as_str()).collect::<Vec<_>>())?;
-        let mut add = |mentions: &[Mention]| {
-            texts.add(&mentions.iter().map(|mention| mention.text.as_str()).collect::<Vec<_>>())
-        };
+        let mut add =
+            |mentions: &[Mention]| texts.add(&mentions.iter().map(|mention| mention.text.as_str()).collect::<Vec<_>>());
         let (numbers, held_out_texts) = (add(&mentions)?, add(&held_out)?);
         let alike = sparse.search(&mentions, dictionary.names(), settings.candidates);
         let example = |(mention, text): (Mention, u32)| {
@@ -234,7 +223,10 @@ fn check_teaches(dictionary: &Dictionary, mentions: &[Mention]) -> Result<()> {
     if mentions.iter().any(|mention| known(&mention)) {
         return Ok(());
     }
-    refuse(format!("none of {} mentions has a code that the dictionary has too, outside its own record", mentions.len()))
+    refuse(format!(
+        "none of {} mentions has a code that the dictionary has too, outside its own record",
+        mentions.len()
+    ))
 }
 
 impl Example {
@@ -304,8 +296,7 @@ impl BioSyn {
             mentions.iter().flat_map(|example| &example.candidates).map(|candidate| candidate.name).collect();
         names.sort_unstable();
         names.dedup();
-        let mut made =
-            Comparison { rows: Vec::new(), sparse: Vec::new(), shares: Vec::new(), columns: names.len() };
+        let mut made = Comparison { rows: Vec::new(), sparse: Vec::new(), shares: Vec::new(), columns: names.len() };
         for example in mentions {
             for &name in &names {
                 let Mention { label, record, .. } = example.mention;
@@ -388,4 +379,3 @@ impl Task for BioSyn {
         Ok(Some(accuracy.evaluation(lambda)))
     }
 }
-

@@ -21,6 +21,28 @@ pub struct Wording {
     pub record: Option<String>,
 }
 
+/// What a run learns from and is measured with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wordings {
+    /// Names of the dictionary.
+    pub names: Vec<Wording>,
+    /// Mentions to learn from.
+    pub mentions: Vec<Wording>,
+    /// Mentions to measure with; may be empty.
+    pub held_out: Vec<Wording>,
+}
+
+impl Wordings {
+    /// Lets titles and synonyms be mentions too: each is to find the other wordings of its code, never itself.
+    pub fn with_names_as_mentions(mut self) -> Self {
+        for (number, name) in self.names.iter_mut().enumerate().filter(|(_, name)| name.record.is_none()) {
+            name.record = Some(format!("name {number}"));
+            self.mentions.push(name.clone());
+        }
+        self
+    }
+}
+
 /// Lists the titles and synonyms of a catalogue.
 pub fn catalog_wordings(catalog: &Catalog) -> Vec<Wording> {
     let wordings = |entry: &crate::catalog::CatalogEntry| {
@@ -227,6 +249,19 @@ mod tests {
         assert_eq!((own(2, 2), own(2, 4)), (0.5, 0.0)); // of records 2 and 3, one agrees; of 1 and 2, none
         assert_eq!(dictionary.names()[2].shares(None), [(all[2].label, 2.0 / 3.0), (all[4].label, 1.0 / 3.0)]);
         assert_eq!(dictionary.mentions(&mentions, true).len(), 3);
+    }
+
+    #[test]
+    fn a_title_that_is_a_mention_finds_the_other_wordings_of_its_code() {
+        let names = ["Гастрит", "Воспаление желудка"].map(|text| wording(text, "K29.7", None)).to_vec();
+        let all = Wordings { names, ..Wordings::default() }.with_names_as_mentions();
+        let mut dictionary = Dictionary::new();
+        dictionary.add(&all.names);
+        let mentions = dictionary.mentions(&all.mentions, true);
+        let share = |name: usize, mention: usize| {
+            dictionary.names()[name].share(mentions[mention].label, mentions[mention].record)
+        };
+        assert_eq!([share(0, 0), share(1, 0), share(0, 1), share(1, 1)], [0.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

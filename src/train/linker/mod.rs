@@ -20,9 +20,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    biosyn::{BioSyn, LAMBDA, Wordings},
+    biosyn::{BioSyn, LAMBDA},
     candidates::Candidate,
-    dictionary::{Dictionary, Mention, Name, Wording, catalog_wordings, concept_wordings, mention_wordings},
+    dictionary::{Dictionary, Mention, Name, Wording, Wordings, catalog_wordings, concept_wordings, mention_wordings},
     loss::marginal_loss,
     texts::Texts,
 };
@@ -60,7 +60,15 @@ pub struct LinkerSettings {
 
 impl Default for LinkerSettings {
     fn default() -> Self {
-        Self { candidates: 20, dense_share: 0.5, temperature: None, in_batch: false, distinct: true, lambda: 0.0, bundle: 1 }
+        Self {
+            candidates: 20,
+            dense_share: 0.5,
+            temperature: None,
+            in_batch: false,
+            distinct: true,
+            lambda: 0.0,
+            bundle: 1,
+        }
     }
 }
 
@@ -140,7 +148,10 @@ pub struct LinkerReport {
 impl fmt::Display for LinkerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { names, mentions, reached, lambda, .. } = self;
-        write!(f, "{names} names, {mentions} mentions, {reached} of them with their code among the candidates; λ {lambda:.4}")?;
+        write!(
+            f,
+            "{names} names, {mentions} mentions, {reached} of them with their code among the candidates; λ {lambda:.4}"
+        )?;
         match self.dense_share {
             Some(share) => write!(f, ", the encoder's share {share:.3}"),
             None => Ok(()),
