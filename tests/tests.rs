@@ -21,3 +21,5 @@ mod nn;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;
+#[cfg(feature = "neural")]
+mod train_encoder;
