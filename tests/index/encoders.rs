@@ -89,7 +89,13 @@ fn a_hybrid_is_one_index_with_a_weight_from_cross_validation_or_by_hand() {
         "100",
     ]);
     assert!(rows.ok && rows.out.matches("vote").count() == 2, "{}{}", rows.out, rows.told);
-    let wrong = noso(&[&base[..], &["--weight", "1.5"]].concat());
+}
+
+#[test]
+fn weights_out_of_range_or_without_a_bert_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (index, encoder) = (path(folder.path(), "index"), bert());
+    let wrong = noso(&["index", "build", "--encoder", &encoder, "--weight", "1.5", "--output", &index]);
     assert!(!wrong.ok && wrong.told.contains("0.001 to 0.999"), "{}", wrong.told);
     let ngram = noso(&["index", "build", "--weight", "0.5", "--output", &index]);
     assert!(!ngram.ok && ngram.told.contains("--encoder"), "{}", ngram.told);
