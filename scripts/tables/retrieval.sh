@@ -5,7 +5,8 @@
 #
 # DATA_DIR holds ruccod/train, ruccod/mkb2descr.yaml and, where there are such rows, ruccon and nerel-bio-linked. The dev split is
 # every record whose number leaves 5 when divided by 6; mentions are those of the others. Each ENCODER, the folder or hub id of a
-# BERT, adds its rows: alone, and joined with n-grams at a weight chosen by cross-validation on the training mentions.
+# BERT, adds its rows: alone, and joined with n-grams at a weight chosen by cross-validation on the training mentions; with TUNE=yes
+# the weight is chosen on the records that leave 4 instead, among the others that are not dev (for an ENCODER trained without them).
 # MRCONSO=FILE (UMLS, licensed to you) adds the rows that need UMLS. NOSO=PROGRAM spares the build.
 set -euo pipefail
 data="$(realpath "${1:?usage: scripts/tables/retrieval.sh DATA_DIR [ENCODER ...]}")"
@@ -17,11 +18,14 @@ if [ -z "${NOSO:-}" ]; then
     cargo build --release --no-default-features --features neural --locked
     NOSO="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 fi
+weigh=(--weight auto)
 work="${WORK:-$(dirname "$(dirname "$NOSO")")/retrieval}"
-rm -rf "$work" && mkdir -p "$work/train" "$work/dev"
+rm -rf "$work" && mkdir -p "$work/train" "$work/dev" "$work/fit" "$work/tune"
 for text in "$data"/ruccod/train/*.txt; do
     id="$(basename "$text" .txt)"
     if [ $((id % 6)) = 5 ]; then split=dev; else split=train; fi
+    ln -s "$text" "${text%.txt}.ann" "$work/$split/"
+    case $((id % 6)) in 5) continue ;; 4) split=tune ;; *) split=fit ;; esac
     ln -s "$text" "${text%.txt}.ann" "$work/$split/"
 done
 
@@ -63,7 +67,13 @@ for encoder in "$@"; do
     build "$name-shipped-titles+mentions" --encoder "$encoder" "${mentions[@]}"
     build "$name-dictionary" --encoder "$encoder" "${dictionary[@]}"
     build "$name-dictionary+mentions" --encoder "$encoder" "${dictionary[@]}" "${mentions[@]}"
-    build "hybrid-$name-shipped-titles+mentions" --encoder "$encoder" "${mentions[@]}" --weight auto
+    if [ -n "${TUNE:-}" ]; then
+        "$NOSO" index build --factory Flat --encoder "$encoder" --mentions "$work/fit" --weight auto --tune "$work/tune" \
+            --output "$work/weighed" 2>"$work/weighed.log" || { cat "$work/weighed.log" >&2; exit 1; }
+        grep -h '^  0\.[0-9]:' "$work/weighed.log" | sed "s|^|$name, tune: |" >&2
+        weigh=(--weight "$(sed -n 's/^weight = //p' "$work/weighed/manifest.toml")")
+    fi
+    build "hybrid-$name-shipped-titles+mentions" --encoder "$encoder" "${mentions[@]}" "${weigh[@]}"
     indexes+=(--index "rrf:$work/hybrid-$name-shipped-titles+mentions")
 done
 "$NOSO" retrieval --gold "$work/dev" "${indexes[@]}" 2>"$work/retrieval.log" || { cat "$work/retrieval.log" >&2; exit 1; }

@@ -237,6 +237,7 @@ fn check(code: std::ffi::c_int) -> Result<()> {
 /// FAISS's messages carry the C++ place they came from; a user needs what follows it.
 fn first_sentence(message: &str) -> String {
     let text = message.rsplit(": Error: ").next().unwrap_or(message);
+    let text = text.split_once(".cpp:").and_then(|(_, rest)| rest.split_once(": ")).map_or(text, |(_, reason)| reason);
     text.lines().next().unwrap_or(text).to_owned()
 }
 

@@ -1,6 +1,7 @@
-//! Chooses how much a dense encoder counts beside n-grams: annotated documents come in, the accuracy of each weight leaves.
+//! Chooses how much a dense encoder counts beside n-grams: coded texts come in, the accuracy of each weight leaves.
 //!
-//! Cross-validated by documents: the mentions of a fold are looked up among the titles and the mentions of all other folds.
+//! By cross-validation over documents, or on documents of their own: an encoder that was trained on the mentions of the index
+//! looks better on them than it is.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,38 +27,55 @@ const FOLDS: usize = 5;
 /// Weights of the dense encoder that are tried.
 const WEIGHTS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
-/// Measures each weight of the dense encoder; the n-grams have the rest.
+/// Coded texts that are looked up among others.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    /// What an index would hold.
+    pub known: Vec<SourceRow>,
+    /// What is looked up.
+    pub asked: Vec<SourceRow>,
+}
+
+/// Cuts documents into five folds: the mentions of each are looked up among the titles and the mentions of all others.
 ///
 /// # Errors
-/// - [`Error::Training`] if there are fewer documents than folds; those of the encoders and the index.
-pub fn weights(
-    documents: &[AnnotatedDocument],
-    catalog: &Arc<Catalog>,
-    [dense, ngram]: [Arc<dyn Embed>; 2],
-    annotator_block: u32,
-) -> Result<Vec<(f32, LinkingAccuracy)>> {
+/// - [`Error::Training`] if there are fewer documents than folds.
+pub fn folds(documents: &[AnnotatedDocument], catalog: &Catalog, annotator_block: u32) -> Result<Vec<Fold>> {
     if documents.len() < FOLDS {
         let reason =
             format!("{} documents cannot be cut into {FOLDS} parts; give more with --mentions", documents.len());
         return Err(Error::Training { what: "the weight of a hybrid", reason });
     }
-    let titles = catalog_rows(catalog);
-    let folds: Vec<Vec<SourceRow>> = (0..FOLDS)
+    let parts: Vec<Vec<SourceRow>> = (0..FOLDS)
         .map(|fold| {
             let some: Vec<AnnotatedDocument> = documents.iter().skip(fold).step_by(FOLDS).cloned().collect();
             mention_rows(&some, annotator_block)
         })
         .collect();
-    let texts = titles.iter().chain(folds.iter().flatten()).map(|row| row.text.as_str());
-    let known: [Arc<dyn Embed>; 2] = [Arc::new(Known::new(dense, texts.clone())?), Arc::new(Known::new(ngram, texts)?)];
+    let fold = |(n, asked): (usize, &Vec<SourceRow>)| {
+        let others = parts.iter().enumerate().filter(|(other, _)| *other != n).flat_map(|(_, rows)| rows.clone());
+        Fold { known: catalog_rows(catalog).into_iter().chain(others).collect(), asked: asked.clone() }
+    };
+    Ok(parts.iter().enumerate().map(fold).collect())
+}
+
+/// Measures each weight of the dense encoder; the n-grams have the rest.
+///
+/// # Errors
+/// Those of the encoders and the index.
+pub fn weights(
+    folds: &[Fold],
+    catalog: &Arc<Catalog>,
+    encoders: [Arc<dyn Embed>; 2],
+) -> Result<Vec<(f32, LinkingAccuracy)>> {
+    let texts = || folds.iter().flat_map(|fold| fold.known.iter().chain(&fold.asked)).map(|row| row.text.as_str());
+    let [dense, ngram] = encoders;
+    let (dense, ngram) = (Arc::new(Known::new(dense, texts())?), Arc::new(Known::new(ngram, texts())?));
     let measure = |weight: f32| {
-        let [dense, ngram] = known.clone();
-        let encoder: Arc<dyn Embed> = Arc::new(HybridEncoder::new(dense, ngram, weight)?);
-        let looked_up: Result<Vec<_>> =
-            (0..FOLDS).into_par_iter().map(|fold| look_up(fold, &folds, &titles, catalog, &encoder)).collect();
-        let looked_up = looked_up?.concat();
-        let pairs = looked_up.iter().map(|(gold, codes)| (gold, codes.as_slice()));
-        Ok((weight, linking_accuracy(pairs)))
+        let encoder: Arc<dyn Embed> = Arc::new(HybridEncoder::new(dense.clone(), ngram.clone(), weight)?);
+        let found: Result<Vec<_>> = folds.par_iter().map(|fold| look_up(fold, catalog, &encoder)).collect();
+        let found = found?.concat();
+        Ok((weight, linking_accuracy(found.iter().map(|(gold, codes)| (gold, codes.as_slice())))))
     };
     WEIGHTS.into_iter().map(measure).collect()
 }
@@ -71,28 +89,20 @@ pub fn best(measured: &[(f32, LinkingAccuracy)]) -> Option<f32> {
     measured.iter().fold(None, better).map(|(weight, _)| weight)
 }
 
-/// Pairs the code of each mention of a fold with the codes that are found without that fold.
-fn look_up(
-    fold: usize,
-    folds: &[Vec<SourceRow>],
-    titles: &[SourceRow],
-    catalog: &Arc<Catalog>,
-    encoder: &Arc<dyn Embed>,
-) -> Result<Vec<(IcdCode, Vec<IcdCode>)>> {
-    let others = folds.iter().enumerate().filter(|(other, _)| *other != fold).flat_map(|(_, rows)| rows);
-    let rows: Vec<SourceRow> = titles.iter().chain(others).cloned().collect();
+/// Pairs the code of each text of a fold with the codes that are found for it.
+fn look_up(fold: &Fold, catalog: &Arc<Catalog>, encoder: &Arc<dyn Embed>) -> Result<Vec<(IcdCode, Vec<IcdCode>)>> {
     let settings = IndexSettings { factory: "Flat".into(), ..IndexSettings::default() };
-    let index = SearchedIndex { index: Arc::new(Index::build(&rows, encoder.as_ref(), settings)?), titles: true };
-    let settings = RetrievalSettings::default();
-    let retriever = Retriever::new(encoder.clone(), vec![index], catalog.clone(), false, settings)?;
+    let index = Arc::new(Index::build(&fold.known, encoder.as_ref(), settings)?);
+    let indexes = vec![SearchedIndex { index, titles: true }];
+    let retriever = Retriever::new(encoder.clone(), indexes, catalog.clone(), false, RetrievalSettings::default())?;
     let mention = |row: &SourceRow| {
         let span = Span::new(&row.text, 0, row.text.len())?;
         Ok(Mention { span, text: row.text.clone(), matched: Match::Exact, probability: 1.0 })
     };
-    let mentions: Vec<Mention> = folds[fold].iter().map(mention).collect::<Result<_>>()?;
+    let mentions: Vec<Mention> = fold.asked.iter().map(mention).collect::<Result<_>>()?;
     let found = retriever.retrieve(&mentions)?;
     let codes = found.into_iter().map(|candidates| candidates.into_iter().map(|candidate| candidate.code).collect());
-    Ok(folds[fold].iter().map(|row| row.code.clone()).zip(codes).collect())
+    Ok(fold.asked.iter().map(|row| row.code.clone()).zip(codes).collect())
 }
 
 /// An encoder that has encoded certain texts already, for they are asked for once a fold and weight.

@@ -13,12 +13,24 @@ fn bert() -> String {
 #[test]
 fn an_index_brings_its_bert() {
     let folder = tempfile::tempdir().unwrap();
-    let (index, encoder) = (path(folder.path(), "index"), bert());
-    let built = noso(&["index", "build", "--encoder", &encoder, "--factory", "SQ8", "--output", &index]);
+    let (index, encoder, catalog) =
+        (path(folder.path(), "index"), bert(), super::commands::write_catalog(folder.path()));
+    let built = noso(&[
+        "index",
+        "build",
+        "--catalog",
+        &catalog,
+        "--encoder",
+        &encoder,
+        "--factory",
+        "Flat",
+        "--output",
+        &index,
+    ]);
     assert!(built.ok, "{}", built.told);
     let info = noso(&["index", "info", &index]);
     assert!(info.out.contains("bert, bert-"), "{}", info.out);
-    let search = ["index", "search", "--index", &index, "--top-k", "1", "Острый назофарингит [насморк]"];
+    let search = ["index", "search", "--index", &index, "--top-k", "1", "Острый насморк"];
     let found = noso(&search);
     assert!(found.ok && found.out.contains("J00"), "{}{}", found.out, found.told);
     let manifest = folder.path().join("index/manifest.toml");
@@ -55,6 +67,8 @@ fn a_hybrid_is_one_index_with_a_weight_from_cross_validation_or_by_hand() {
     assert!(!few.ok && few.told.contains("--mentions"), "{}", few.told);
     let auto = noso(&[&base[..], &["--mentions", corpus, "--weight", "auto"]].concat());
     assert!(auto.ok && auto.told.contains("share of the BERT") && auto.told.contains("  0.9: "), "{}", auto.told);
+    let tuned = noso(&[&base[..], &["--tune", corpus, "--weight", "auto"]].concat());
+    assert!(tuned.ok && tuned.told.contains("share of the BERT"), "{}", tuned.told);
     let by_hand = noso(&[&base[..], &["--mentions", corpus, "--weight", "0.3"]].concat());
     assert!(by_hand.ok, "{}", by_hand.told);
     assert!(fs::read_to_string(folder.path().join("index/manifest.toml")).unwrap().contains("weight = 0.3"));
@@ -75,7 +89,13 @@ fn a_hybrid_is_one_index_with_a_weight_from_cross_validation_or_by_hand() {
         "100",
     ]);
     assert!(rows.ok && rows.out.matches("vote").count() == 2, "{}{}", rows.out, rows.told);
-    let wrong = noso(&[&base[..], &["--weight", "1.5"]].concat());
+}
+
+#[test]
+fn weights_out_of_range_or_without_a_bert_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (index, encoder) = (path(folder.path(), "index"), bert());
+    let wrong = noso(&["index", "build", "--encoder", &encoder, "--weight", "1.5", "--output", &index]);
     assert!(!wrong.ok && wrong.told.contains("0.001 to 0.999"), "{}", wrong.told);
     let ngram = noso(&["index", "build", "--weight", "0.5", "--output", &index]);
     assert!(!ngram.ok && ngram.told.contains("--encoder"), "{}", ngram.told);

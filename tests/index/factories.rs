@@ -88,7 +88,6 @@ fn every_factory_finds_texts_again_also_after_a_round_to_the_disk() {
         "PCA64,IVF7,Flat",
         "PCA64,Flat",
         "IVF7,PQ16x4",
-        "IDMap,Flat",
     ];
     for factory in factories {
         for metric in [Metric::Ip, Metric::L2] {
@@ -132,6 +131,8 @@ fn what_a_factory_cannot_do_is_said_in_words() {
     assert!(pq.contains("training points (300)") && hint.contains("fewer clusters"), "{pq} {hint}");
     let (nonsense, hint) = told("Nonsense7");
     assert!(nonsense.contains("Nonsense7") && hint.contains("HNSW8,SQ8"), "{nonsense} {hint}");
+    let (numbered, _) = told("IDMap,Flat");
+    assert!(numbered.contains("add_with_ids") && !numbered.contains(".cpp"), "{numbered}");
     assert!(matches!(build("SQ8\0", Metric::Ip, encoder.as_ref()), Err(noso::Error::Faiss(_))));
 }
 

@@ -79,7 +79,8 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let exact: Vec<Vec<usize>> = serde_json::from_slice(&std::fs::read(&args.exact)?)?;
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took.get((share * (took.len() - 1) as f64) as usize).copied().unwrap_or(0.0);
-    let mut line = serde_json::json!({ "step": "search", "factory": args.factory, "queries": args.queries });
+    let mut line = serde_json::json!({ "step": "search", "factory": args.factory, "rows": index.entries().len() });
+    line["queries"] = args.queries.into();
     line["load_s"] = load_s.into();
     line["query_ms_p50"] = round(at(0.50)).into();
     line["query_ms_p99"] = round(at(0.99)).into();

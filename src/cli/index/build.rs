@@ -84,6 +84,9 @@ pub(super) struct BuildArgs {
     /// mentions
     #[arg(long, value_name = "W|auto")]
     weight: Option<Weight>,
+    /// Annotated brat folder on which `--weight auto` chooses instead: for a BERT that was trained on the mentions
+    #[arg(long, value_name = "DIR", requires = "weight")]
+    tune: Option<PathBuf>,
     /// Dimensions of the vectors of trained n-grams, a multiple of 64
     #[arg(long, value_name = "N", default_value_t = 384)]
     dim: u16,
@@ -322,7 +325,14 @@ fn encoder_config(args: &BuildArgs) -> anyhow::Result<EncoderConfig> {
 }
 
 fn choose_weight(args: &BuildArgs, contents: &Contents, encoders: [Arc<dyn Embed>; 2]) -> anyhow::Result<f32> {
-    let measured = hybrid::weights(&contents.documents, &contents.catalog, encoders, args.annotator_block)?;
+    let folds = match &args.tune {
+        None => hybrid::folds(&contents.documents, &contents.catalog, args.annotator_block)?,
+        Some(folder) => {
+            let asked = mention_rows(&load_annotated(folder)?, args.annotator_block);
+            vec![hybrid::Fold { known: contents.rows.clone(), asked }]
+        }
+    };
+    let measured = hybrid::weights(&folds, &contents.catalog, encoders)?;
     eprintln!("share of the BERT: acc@1, @5, @15 of mentions held out");
     for (weight, reached) in &measured {
         let at = reached.strict;
