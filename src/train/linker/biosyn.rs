@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -58,7 +58,9 @@ pub struct BioSyn {
     held_out: HeldOut,
     /// Where the candidates of an epoch are kept.
     folder: Option<PathBuf>,
-    /// Vectors of all names, until the weights change.
+    /// Whether what an earlier run kept there is to go.
+    fresh: bool,
+    /// Vectors of all names from an evaluation, until the weights change.
     encoded: Mutex<Option<Tensor>>,
 }
 
@@ -101,25 +103,30 @@ impl BioSyn {
             bundles: bundle(&vec![Vec::new(); examples.len()], settings.bundle),
             examples,
             folder: None,
+            fresh: false,
             encoded: Mutex::new(None),
             settings,
         })
     }
 
-    /// Keeps the candidates of each epoch in `folder`, so that a run resumed within an epoch goes on with the same.
+    /// Keeps the candidates of each epoch in `folder`, so that a run resumed within an epoch goes on with the same. Those of an earlier run
+    /// that is not `resume`d go when the first epoch begins.
+    pub fn with_folder(self, folder: &Path, resume: bool) -> Self {
+        Self { folder: Some(folder.to_owned()), fresh: !resume, ..self }
+    }
+
+    /// Deletes the candidates that were kept.
     ///
     /// # Errors
-    /// - [`Error::Write`] if those of an earlier run, which is not `resume`d, cannot be deleted.
-    pub fn with_folder(mut self, folder: PathBuf, resume: bool) -> Result<Self> {
-        if !resume {
-            for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if file.file_name().to_string_lossy().starts_with("candidates-") {
-                    std::fs::remove_file(file.path()).map_err(|e| Error::write(file.path(), e))?;
-                }
+    /// - [`Error::Write`] if a file cannot be deleted.
+    pub fn forget_candidates(&mut self) -> Result<()> {
+        for file in self.folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
+            if file.file_name().to_string_lossy().starts_with("candidates-") {
+                std::fs::remove_file(file.path()).map_err(|e| Error::write(file.path(), e))?;
             }
         }
-        self.folder = Some(folder);
-        Ok(self)
+        self.fresh = false;
+        Ok(())
     }
 
     /// Returns the sparse encoder with λ as learned.
@@ -154,22 +161,17 @@ impl BioSyn {
         self.examples.iter().map(|example| (&example.mention, example.candidates.as_slice()))
     }
 
-    /// Encodes all names, unless that was done since the weights last changed.
-    fn encode_names(&self) -> Result<Tensor> {
-        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vectors) = &*encoded {
-            return Ok(vectors.clone());
-        }
-        let vectors = self.texts.encode_all(&self.names)?;
-        *encoded = Some(vectors.clone());
-        Ok(vectors)
+    /// Returns what an evaluation encoded, unless the weights changed since; takes it away.
+    fn take_encoded(&self) -> Option<Tensor> {
+        self.encoded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Finds the candidates of all mentions with the encoder as it is.
     fn find_candidates(&self) -> Result<Vec<Vec<u32>>> {
         let queries = self.texts.encode_all(&self.examples.iter().map(|example| example.text).collect::<Vec<_>>())?;
+        let vectors = self.take_encoded().map_or_else(|| self.texts.encode_all(&self.names), Ok)?;
         let (names, settings) = (self.dictionary.names(), &self.settings);
-        dense_scores(&queries, &self.encode_names()?, |at, scores| {
+        dense_scores(&queries, &vectors, |at, scores| {
             let record = self.examples[at].mention.record;
             let nearest = top(scores, settings.candidates, |name| names[name].is_known_outside(record));
             merge(&self.alike[at], &nearest, settings.candidates, settings.dense_share)
@@ -327,6 +329,9 @@ impl Task for BioSyn {
     }
 
     fn begin_epoch(&mut self, epoch: usize) -> Result<()> {
+        if self.fresh {
+            self.forget_candidates()?;
+        }
         let found = self.refresh(epoch)?;
         let (names, sparse) = (self.dictionary.names(), &self.sparse);
         self.examples.par_iter_mut().zip(found).for_each(|(example, found)| {
@@ -346,7 +351,7 @@ impl Task for BioSyn {
     }
 
     fn loss(&self, bundles: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
-        *self.encoded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.take_encoded();
         let mentions = self.reached(bundles);
         if mentions.is_empty() {
             return Ok(Loss { sum: (self.lambda.sum_all()? * 0.0)?, weight: 0.0 });
@@ -372,10 +377,11 @@ impl Task for BioSyn {
             return Ok(None);
         }
         let queries = self.texts.encode_all(self.held_out.texts())?;
-        let names = self.encode_names()?;
+        let names = self.texts.encode_all(&self.names)?;
         let lambda = self.lambda()?;
         let weight = 1.0 / self.settings.divisor() as f32;
         let accuracy = self.held_out.measure((&queries, &names), &self.dictionary, &self.sparse, [weight, lambda])?;
+        *self.encoded.lock().unwrap_or_else(PoisonError::into_inner) = Some(names);
         Ok(Some(accuracy.evaluation(lambda)))
     }
 }

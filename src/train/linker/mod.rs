@@ -176,8 +176,9 @@ pub fn train(
     let unit = EncoderSettings { normalise: how.linker.temperature.is_some(), ..how.encoder };
     let texts = Texts::new(model, unit)?;
     let task = BioSyn::new(wordings, texts, &mut model.parameters, how.linker.clone())?;
-    let mut task = task.with_folder(place.folder.to_owned(), place.resume)?;
+    let mut task = task.with_folder(place.folder, place.resume);
     fit_watched(&model.parameters, &mut task, &how.fit, place, watch)?;
+    task.forget_candidates()?;
     model.parameters.remove(LAMBDA);
     task.sparse_encoder()?.save(place.folder)?;
     EncoderSettings { normalise: true, ..how.encoder }.save(place.folder)?;
