@@ -47,9 +47,17 @@ pub struct PipelineConfig {
 pub struct NerConfig {
     /// Engine. Default `crf`.
     pub engine: NerEngine,
-    /// Model file of `noso train crf`. Default: the shipped one.
+    /// Engine `crf`: model file of `noso train crf`; default: the shipped one. Engine `bert`: folder of `noso train ner`, or a token
+    /// classifier of transformers (folder or hub id).
     pub model: Option<PathBuf>,
-    /// Mentions less probable than this are left out, `0..=1`. Default 0.
+    /// Engine `bert`: entity types that are mentions, of a model that knows several. Default: all it knows.
+    pub types: Vec<String>,
+    /// Engine `bert` with a model of kind `binder`: whether mentions may lie within others. Default yes.
+    pub nested: bool,
+    /// Engine `bert`: where it runs. Default `auto`.
+    pub device: Device,
+    /// Mentions less probable than this are left out, `0..=1`. Default 0. Engine `bert`: the probability of the least sure decision that
+    /// makes the mention up; a bi-encoder's mentions are above 0.5.
     pub min_probability: f32,
     /// Engine `llm`: how it asks.
     pub llm: ExtractConfig,
@@ -59,6 +67,8 @@ pub struct NerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NerEngine {
+    /// Token classifier or bi-encoder.
+    Bert,
     /// Conditional random field, shipped.
     Crf,
     /// Language model with a prompt.
@@ -178,7 +188,15 @@ pub struct DecisionConfig {
 
 impl Default for NerConfig {
     fn default() -> Self {
-        Self { engine: NerEngine::Crf, model: None, min_probability: 0.0, llm: ExtractConfig::default() }
+        Self {
+            engine: NerEngine::Crf,
+            model: None,
+            types: Vec::new(),
+            nested: true,
+            device: Device::Auto,
+            min_probability: 0.0,
+            llm: ExtractConfig::default(),
+        }
     }
 }
 

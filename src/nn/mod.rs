@@ -16,6 +16,6 @@ pub mod word_pieces;
 
 pub use self::{
     masks::Masks,
-    packed::Packed,
+    packed::{Packed, divide},
     parameters::{Init, Parameters},
 };

@@ -125,7 +125,15 @@ impl Parameters {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors = self.variables.iter().map(|(name, variable)| (name.as_str(), variable.as_tensor()));
+        self.save_as(path, str::to_owned)
+    }
+
+    /// Writes all variables to a safetensors file, atomically, under other names.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String) -> Result<()> {
+        let tensors = self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor()));
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
             what: "weights",

@@ -11,6 +11,8 @@ use super::{
     second_look::SecondLook,
     shots::draw_select_shots,
 };
+#[cfg(feature = "neural")]
+use crate::ner::bert::BertNer;
 use crate::{
     config::{Device, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine},
     corpus,
@@ -132,11 +134,25 @@ fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box
             let prompt = Prompt::load_for(&settings.prompt, Task::Extract)?;
             Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
         }
+        NerEngine::Bert => load_bert(config),
         NerEngine::Crf => Ok(Box::new(match &config.model {
             Some(path) => CrfNer::load(path)?,
             None => CrfNer::shipped()?,
         })),
     }
+}
+
+#[cfg(feature = "neural")]
+fn load_bert(config: &NerConfig) -> Result<Box<dyn Ner>> {
+    let missing =
+        || Error::Setting { key: "ner.model".into(), expected: "the folder of a model".into(), got: "none".into() };
+    let folder = config.model.as_ref().ok_or_else(missing)?;
+    Ok(Box::new(BertNer::load(&folder.to_string_lossy(), config)?))
+}
+
+#[cfg(not(feature = "neural"))]
+fn load_bert(_: &NerConfig) -> Result<Box<dyn Ner>> {
+    Err(Error::NotBuilt { engine: "the engine `bert`", feature: "neural" })
 }
 
 fn no_model() -> Error {

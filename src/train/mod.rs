@@ -7,3 +7,5 @@ pub mod hybrid;
 #[cfg(feature = "neural")]
 pub mod linker;
 pub mod nearest;
+#[cfg(feature = "neural")]
+pub mod ner;

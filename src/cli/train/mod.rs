@@ -8,6 +8,8 @@ mod fit;
 #[cfg(feature = "neural")]
 mod linker;
 mod nearest;
+#[cfg(feature = "neural")]
+mod ner;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ enum Job {
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
     Encoder(encoder::Args),
+    /// Train a BERT recogniser of mentions: token classifier or bi-encoder
+    #[cfg(feature = "neural")]
+    Ner(ner::Args),
     /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
     #[cfg(feature = "neural")]
     Linker(linker::Args),
@@ -44,6 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Nearest(args) => nearest::run(args),
         #[cfg(feature = "neural")]
         Job::Encoder(args) => encoder::run(args),
+        #[cfg(feature = "neural")]
+        Job::Ner(args) => ner::run(args),
         #[cfg(feature = "neural")]
         Job::Linker(args) => linker::run(args),
     }

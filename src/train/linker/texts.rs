@@ -9,7 +9,7 @@ use crate::{
     config::Pooling,
     embed::EncoderSettings,
     error::{Error, Result},
-    nn::{Masks, Packed, bert::Bert, pretrained::Pretrained, tokenizer::Tokenizer},
+    nn::{Masks, Packed, bert::Bert, divide, pretrained::Pretrained, tokenizer::Tokenizer},
 };
 
 /// Most tokens that a thread encodes at a time outside training.
@@ -104,26 +104,18 @@ impl Texts {
     /// As [`Self::encode`].
     pub fn encode_all(&self, texts: &[u32]) -> Result<Tensor> {
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&at| self.length(texts[at]));
-        let mut batches: Vec<Vec<usize>> = Vec::new();
-        let mut load = 0;
-        for at in order {
-            let length = self.length(texts[at]);
-            match batches.last_mut() {
-                Some(batch) if load + length <= BATCH_TOKENS => batch.push(at),
-                _ => {
-                    batches.push(vec![at]);
-                    load = 0;
-                }
-            }
-            load += length;
-        }
-        let encode = |batch: &Vec<usize>| -> Result<Tensor> {
+        // Longest first: no core is left with the longest batch at the end.
+        order.sort_by_key(|&at| std::cmp::Reverse(self.length(texts[at])));
+        let batches = divide(&order, |at| self.length(texts[at]), BATCH_TOKENS);
+        let encode = |batch: &&[usize]| {
             self.encode_with(&self.still, &batch.iter().map(|&at| texts[at]).collect::<Vec<_>>(), None)
         };
-        let vectors: Vec<Tensor> = batches.par_iter().map(encode).collect::<Result<_>>()?;
+        let vectors: Vec<Tensor> = match self.still.words().device().is_cpu() {
+            true => batches.par_iter().map(encode).collect::<Result<_>>()?,
+            false => batches.iter().map(encode).collect::<Result<_>>()?,
+        };
         let mut places = vec![0u32; texts.len()];
-        batches.iter().flatten().enumerate().for_each(|(row, &at)| places[at] = row as u32);
+        batches.iter().copied().flatten().enumerate().for_each(|(row, &at)| places[at] = row as u32);
         let vectors = Tensor::cat(&vectors, 0)?;
         Ok(vectors.index_select(&Tensor::new(places, vectors.device())?, 0)?)
     }
