@@ -50,7 +50,8 @@ pub struct Place<'a> {
 ///
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
 /// left), `losses.jsonl` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
-/// with any number of threads; `settings.shards` alone decides the order of sums.
+/// with any number of threads; `settings.shards` alone decides the order of sums. Settings that say which examples come when (and the
+/// examples themselves) must be those of the checkpoint; others, such as a lower learning rate after a loss of NaN, may change.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
