@@ -26,7 +26,7 @@ enum Job {
     Nearest(nearest::Args),
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
-    Encoder(encoder::Args),
+    Encoder(Box<encoder::Args>),
 }
 
 /// Trains the model that was asked for.
