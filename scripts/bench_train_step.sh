@@ -32,10 +32,11 @@ for run in map(json.loads, open(sys.argv[1])):
     engine = run["engine"].split()[0]
     steps.setdefault(engine, []).extend(run["step_ms"])
     losses[engine] = run["losses"]
+    padding = run.get("padding")
 hidden, layers, heads = map(int, sys.argv[2].split())
 figures = {name: {"fastest_ms": round(min(ms)), "median_ms": round(statistics.median(ms)), "first_loss": round(losses[name][0], 3),
                   "last_loss": round(losses[name][-1], 3)} for name, ms in steps.items()}
 print(json.dumps({"date": time.strftime("%Y-%m-%d"), "commit": sys.argv[3], "hidden": hidden, "layers": layers, "heads": heads, **figures,
-                  "times_the_peer": round(min(steps["torch"]) / min(steps["noso"]), 2)}))
+                  "padding_of_the_peer": padding, "times_the_peer": round(min(steps["torch"]) / min(steps["noso"]), 2)}))
 PY
 done

@@ -4,6 +4,8 @@
 mod adapters;
 #[cfg(feature = "neural")]
 mod bert_ner;
+#[cfg(feature = "neural")]
+mod bert_pipeline;
 mod cli;
 mod corpus;
 mod crf;
@@ -12,6 +14,8 @@ mod encoders;
 mod eval;
 mod index;
 mod layering;
+#[cfg(feature = "neural")]
+mod linker;
 mod llm;
 mod llm_pipeline;
 #[cfg(feature = "neural")]

@@ -47,10 +47,11 @@ def train(folder):
                                   lr=5e-5)
     with open(f"{folder}/batches.json") as file:
         batches = json.load(file)
-    size, ends, losses = batches["batch"], [], []
+    size, ends, losses, padded_tokens = batches["batch"], [], [], 0
     for start in range(0, len(batches["ids"]), size):
         ids, labels = batches["ids"][start:start + size], batches["labels"][start:start + size]
         longest = max(map(len, ids))
+        padded_tokens += size * longest
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
         targets = torch.tensor([row + [-100] * (longest - len(row)) for row in labels])
@@ -62,7 +63,8 @@ def train(folder):
         losses.append(round(loss.item(), 6))
         ends.append(time.perf_counter())
     steps = [(b - a) * 1e3 for a, b in zip(ends, ends[1:])]
-    print(json.dumps({"engine": f"torch {torch.__version__}", "step_ms": steps, "losses": losses}))
+    padding = round(1 - sum(map(len, batches["ids"])) / padded_tokens, 3)
+    print(json.dumps({"engine": f"torch {torch.__version__}", "step_ms": steps, "losses": losses, "padding": padding}))
 
 
 if __name__ == "__main__":

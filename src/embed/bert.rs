@@ -44,12 +44,7 @@ impl BertEncoder {
     /// # Errors
     /// - [`Error::EncoderLoad`] if the folder cannot be used; [`Error::Setting`] if a setting is outside its range.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
-        config.check("encoder")?;
-        let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
-        let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
-        let mut model = Pretrained::load(name, &device(config.device)?)?;
-        let folder = hub::resolve(name, &pretrained::HUB_FILES)?;
-        let settings = EncoderSettings::resolve(config, &folder, model.config.max_tokens())?;
+        let (mut model, settings) = load_model(config)?;
         Self::over(&mut model, settings, config.batch_tokens)
     }
 
@@ -154,6 +149,20 @@ impl Embed for BertEncoder {
         }
         Ok(vectors)
     }
+}
+
+/// Loads the model that `config` names, to be trained further, with the settings that it, the model's folder or its preset give.
+///
+/// # Errors
+/// As [`BertEncoder::load`].
+pub fn load_model(config: &EncoderConfig) -> Result<(Pretrained, EncoderSettings)> {
+    config.check("encoder")?;
+    let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
+    let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
+    let model = Pretrained::load(name, &device(config.device)?)?;
+    let folder = hub::resolve(name, &pretrained::HUB_FILES)?;
+    let settings = EncoderSettings::resolve(config, &folder, model.config.max_tokens())?;
+    Ok((model, settings))
 }
 
 fn flat(tensor: &Tensor) -> Result<Vec<f32>> {

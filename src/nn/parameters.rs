@@ -89,6 +89,11 @@ impl Parameters {
         &self.variables
     }
 
+    /// Takes a variable out: it is no longer trained or saved with the others.
+    pub fn remove(&mut self, name: &str) -> Option<Var> {
+        self.variables.remove(name)
+    }
+
     /// Returns where the weights lie.
     pub fn device(&self) -> &Device {
         &self.device

@@ -3,6 +3,9 @@
 pub mod crf;
 #[cfg(feature = "neural")]
 pub mod encoder;
+pub mod hybrid;
+#[cfg(feature = "neural")]
+pub mod linker;
 pub mod nearest;
 #[cfg(feature = "neural")]
 pub mod ner;

@@ -121,7 +121,7 @@ fn tokenizers_that_are_missing_or_damaged() {
     let folder = copy("cased");
     let file = folder.path().join("tokenizer.json");
     let text = fs::read_to_string(&file).unwrap();
-    for damaged in ["", "{", "[]", &text[..text.len() / 2], &text.replace("WordPiece", "Wordpiece")] {
+    for damaged in ["", "{", "[]", text.split("\"model\"").next().unwrap(), &text.replace("WordPiece", "Wordpiece")] {
         fs::write(&file, damaged).unwrap();
         assert_told(&refused(folder.path()), &["tokenizer.json"]);
     }

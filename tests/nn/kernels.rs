@@ -1,6 +1,6 @@
 //! The CPU's kernels against the same in basic operations; extreme numbers; repetition to the bit.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use noso::nn::{
     Masks,
     ops::{self, Activation, AdamW, Heads, composed},
@@ -163,35 +163,33 @@ fn what_is_computed_twice_is_the_same_to_the_bit() {
 
 #[test]
 fn adamw_takes_the_steps_of_its_formula() {
-    let variable = variable(&[3, 50], 1);
-    let mut moments = [variable.zeros_like().unwrap(), variable.zeros_like().unwrap()];
-    let mut right: Vec<f64> = flat(&variable).into_iter().map(f64::from).collect();
-    let (mut first, mut second) = (vec![0.0; 150], vec![0.0; 150]);
-    for step in 1..=3 {
-        let gradient = numbers(150, 10 + step as u64);
-        let settings = AdamW { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1, step, scale: 0.5 };
-        let tensor = Tensor::from_slice(&gradient, (3, 50), &Device::Cpu).unwrap();
-        ops::adamw(&variable, &tensor, &mut moments, &settings).unwrap();
-        for (at, gradient) in gradient.iter().enumerate() {
-            let gradient = f64::from(*gradient) * 0.5;
-            first[at] = 0.9 * first[at] + 0.1 * gradient;
-            second[at] = 0.999 * second[at] + 0.001 * gradient * gradient;
-            let (mean, square) =
-                (first[at] / (1.0 - 0.9f64.powi(step as i32)), second[at] / (1.0 - 0.999f64.powi(step as i32)));
-            right[at] = right[at] * (1.0 - 0.01 * 0.1) - 0.01 * mean / (square.sqrt() + 1e-8);
+    let zeros = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let rows = [zeros((3, 50)), zeros((3, 50))];
+    let columns = [zeros((50, 3)).t().unwrap(), zeros((50, 3)).t().unwrap()]; // no kernel takes them: basic operations
+    for mut moments in [rows, columns] {
+        let variable = variable(&[3, 50], 1);
+        let mut right: Vec<f64> = flat(&variable).into_iter().map(f64::from).collect();
+        let (mut first, mut second) = (vec![0.0; 150], vec![0.0; 150]);
+        for step in 1..=3 {
+            let gradient = numbers(150, 10 + step as u64);
+            let tensor = Tensor::from_slice(&gradient, (3, 50), &Device::Cpu).unwrap();
+            ops::adamw(&variable, &tensor, &mut moments, &AdamW { step, ..STEP }).unwrap();
+            let (left_1, left_2) = (1.0 - 0.9f64.powi(step as i32), 1.0 - 0.999f64.powi(step as i32));
+            for (at, gradient) in gradient.iter().enumerate() {
+                let gradient = f64::from(*gradient) * 0.5;
+                first[at] = 0.9 * first[at] + 0.1 * gradient;
+                second[at] = 0.999 * second[at] + 0.001 * gradient * gradient;
+                let move_by = 0.01 * first[at] / left_1 / ((second[at] / left_2).sqrt() + 1e-8);
+                right[at] = right[at] * (1.0 - 0.01 * 0.1) - move_by;
+            }
         }
+        let right: Vec<f32> = right.into_iter().map(|x| x as f32).collect();
+        assert_close(&flat(&variable), &right, "weights after three steps");
+        let squares: f64 = right.iter().map(|x| f64::from(x * x)).sum();
+        assert!((ops::sum_of_squares(&variable).unwrap() - squares).abs() < 1e-3);
+        let short = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+        assert!(ops::adamw(&variable, &short, &mut moments, &STEP).is_err());
     }
-    let right: Vec<f32> = right.into_iter().map(|x| x as f32).collect();
-    assert_close(&flat(&variable), &right, "weights after three steps");
-    let squares: f64 = right.iter().map(|x| f64::from(x * x)).sum();
-    assert!((ops::sum_of_squares(&variable).unwrap() - squares).abs() < 1e-3);
-    assert!(
-        ops::adamw(
-            &variable,
-            &Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap(),
-            &mut moments,
-            &AdamW { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, step: 1, scale: 1.0 }
-        )
-        .is_err()
-    );
 }
+
+const STEP: AdamW = AdamW { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1, step: 1, scale: 0.5 };

@@ -5,6 +5,8 @@ mod crf;
 mod encoder;
 #[cfg(feature = "neural")]
 mod fit;
+#[cfg(feature = "neural")]
+mod linker;
 mod nearest;
 #[cfg(feature = "neural")]
 mod ner;
@@ -28,10 +30,13 @@ enum Job {
     Nearest(nearest::Args),
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
-    Encoder(encoder::Args),
+    Encoder(Box<encoder::Args>),
     /// Train a BERT recogniser of mentions: token classifier or bi-encoder
     #[cfg(feature = "neural")]
-    Ner(ner::Args),
+    Ner(Box<ner::Args>),
+    /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
+    #[cfg(feature = "neural")]
+    Linker(Box<linker::Args>),
 }
 
 /// Trains the model that was asked for.
@@ -46,5 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Encoder(args) => encoder::run(args),
         #[cfg(feature = "neural")]
         Job::Ner(args) => ner::run(args),
+        #[cfg(feature = "neural")]
+        Job::Linker(args) => linker::run(args),
     }
 }

@@ -7,7 +7,6 @@
 macro_rules! widest {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block)*) => {$(
         $(#[$meta])*
-        #[allow(clippy::too_many_arguments)] // the dispatch passes a kernel's arguments one by one
         $vis fn $name($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
             fn plain($($arg: $type),*) $(-> $out)? $body
