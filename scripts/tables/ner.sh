@@ -90,7 +90,7 @@ if wanted crf; then
     # `noso train crf` takes one folder.
     mkdir -p "$rows/crf.corpus"
     for folder in "${own[@]}"; do
-        [ "$folder" = --corpus ] || find "$folder" -type l -exec cp -P {} "$rows/crf.corpus/" \;
+        [ "$folder" = --corpus ] || find "$folder" -type l -exec cp -P -t "$rows/crf.corpus" {} +
     done
     "$NOSO" train crf --corpus "$rows/crf.corpus" --output "$rows/crf.bin"
     measure crf "ner.model=$rows/crf.bin"
@@ -106,5 +106,5 @@ bert binder-ruccod --kind binder "${own[@]}"
 
 echo "Spans on the $split split: precision, recall, F1, accuracy, with 95 % intervals"
 for row in crf ruccod nerel-bio ruccon nerel-bio+ruccod ruccon+ruccod binder-ruccod; do
-    [ -s "$rows/$row.txt" ] && printf '%-18s %s\n' "$row" "$(grep -m1 -w NER "$rows/$row.txt")"
+    [ ! -s "$rows/$row.txt" ] || printf '%-18s%s\n%18s%s\n' "$row" "$(sed -n '/ NER  /p' "$rows/$row.txt")" "" "$(sed -n '/ NER  /{n;p}' "$rows/$row.txt")"
 done

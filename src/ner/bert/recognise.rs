@@ -101,16 +101,6 @@ impl Recogniser {
         }
     }
 
-    /// Returns the longest window, in tokens with special ones.
-    pub fn max_tokens(&self) -> usize {
-        self.max_tokens
-    }
-
-    /// Returns a recogniser with shorter windows.
-    pub fn with_max_tokens(self, max_tokens: usize) -> Self {
-        Self { max_tokens: max_tokens.min(self.max_tokens), ..self }
-    }
-
     /// Finds mentions in texts. Each gets its own outcome, in order; overlapping finds are left as they are.
     pub fn recognise(&self, tokenizer: &Tokenizer, texts: &[&str]) -> Vec<Result<(Text, Vec<Found>)>> {
         let read = |text: &&str| Ok(Text::new(&tokenizer.encode(text, usize::MAX)?, text));

@@ -28,7 +28,7 @@ pub struct TaggerTask {
 }
 
 impl TaggerTask {
-    /// Puts model and examples together. The model is measured on `dev` as it is used by a recogniser with windows of `max_tokens`.
+    /// Puts model and examples together.
     pub fn new(tagger: Tagger, examples: Vec<Labelled>, dev: Dev) -> Self {
         Self { tagger, examples, dev }
     }
