@@ -286,8 +286,9 @@ impl Error {
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
             Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute".into(),
             Self::Diverged { checkpoint, .. } => {
-                let kept = checkpoint.as_ref().map(|path| format!("; {} is the last good checkpoint", path.display()));
-                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{}", kept.unwrap_or_default())
+                let kept = checkpoint.as_ref().map(|path| format!("; with --resume the run goes on from {}", path.display()));
+                let kept = kept.unwrap_or_default();
+                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{kept}")
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
             Self::Memory { .. } => "lower --batch-tokens or --shards, or add --recompute".into(),

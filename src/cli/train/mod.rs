@@ -30,13 +30,13 @@ enum Job {
     Nearest(nearest::Args),
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
-    Encoder(encoder::Args),
+    Encoder(Box<encoder::Args>),
     /// Train a BERT recogniser of mentions: token classifier or bi-encoder
     #[cfg(feature = "neural")]
     Ner(ner::Args),
     /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
     #[cfg(feature = "neural")]
-    Linker(linker::Args),
+    Linker(Box<linker::Args>),
 }
 
 /// Trains the model that was asked for.

@@ -1,4 +1,7 @@
 //! The one training loop: a [`Task`] and the parameters it moves come in, the best checkpoint and the history of losses leave.
+//!
+//! Each batch is divided into shards, one a thread, whose gradients are summed in a fixed order: a run comes to the same bits on any number
+//! of cores, and so does one that was cut off and resumed.
 
 mod batches;
 mod checkpoint;

@@ -50,7 +50,8 @@ pub struct Place<'a> {
 ///
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
 /// left), `losses.jsonl` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
-/// with any number of threads; `settings.shards` alone decides the order of sums.
+/// with any number of threads; `settings.shards` alone decides the order of sums. Settings that say which examples come when (and the
+/// examples themselves) must be those of the checkpoint; others, such as a lower learning rate after a loss of NaN, may change.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
@@ -139,7 +140,7 @@ impl Run<'_> {
         let batches: Vec<&[usize]> = order.chunks(settings.batch).collect();
         while let Some(rest) = batches.get(self.state.batch..).filter(|rest| !rest.is_empty()) {
             self.step(task, &rest[..rest.len().min(settings.accumulation)])?;
-            if settings.evaluate_steps > 0 && self.state.step % settings.evaluate_steps == 0 {
+            if self.state.step.is_multiple_of(settings.evaluate_steps) {
                 self.evaluate(task)?;
                 if self.state.exhausted {
                     return Ok(());
@@ -201,7 +202,7 @@ impl Run<'_> {
     fn save_if_due(&mut self, task: &dyn Task) -> Result<()> {
         let settings = self.settings;
         let stop = self.watch.stop();
-        let by_steps = settings.checkpoint_steps > 0 && self.state.step % settings.checkpoint_steps == 0;
+        let by_steps = self.state.step.is_multiple_of(settings.checkpoint_steps); // no step is one of 0
         let minutes = Duration::from_secs_f64(settings.checkpoint_minutes * 60.0);
         let by_time = settings.checkpoint_minutes > 0.0 && self.saved.elapsed() >= minutes;
         if stop || by_steps || by_time {

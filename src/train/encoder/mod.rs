@@ -174,7 +174,7 @@ fn check_sizes(sizes: &Sizes) -> Result<()> {
     for (key, value) in from_one {
         within(value > 0, key, "a whole number from 1", value)?;
     }
-    within(sizes.hidden % sizes.heads == 0, "heads", "a divisor of hidden", sizes.heads)?;
+    within(sizes.hidden.is_multiple_of(sizes.heads), "heads", "a divisor of hidden", sizes.heads)?;
     within(sizes.positions >= 8, "positions", "a whole number from 8", sizes.positions)
 }
 
