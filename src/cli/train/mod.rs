@@ -33,7 +33,7 @@ enum Job {
     Encoder(Box<encoder::Args>),
     /// Train a BERT recogniser of mentions: token classifier or bi-encoder
     #[cfg(feature = "neural")]
-    Ner(ner::Args),
+    Ner(Box<ner::Args>),
     /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
     #[cfg(feature = "neural")]
     Linker(Box<linker::Args>),
