@@ -22,10 +22,10 @@ use crate::{
 /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The defaults are BioSyn's and the paper's. A small encoder trained from scratch learns better with
---learning-rate 2e-4 --temperature 0.05 --in-batch --names-as-mentions. A mention none of whose candidates has its code teaches nothing in that epoch.
-λ, what the letters count beside the encoder, stands in sparse.json of the output folder; an index from `noso index build` weighs its
-parts on its own.
+The defaults are BioSyn's and the paper's. A small encoder trained from scratch needs a higher --learning-rate, such as 2e-4;
+--temperature 0.05 --in-batch --names-as-mentions go beyond BioSyn. A mention none of whose candidates has its code teaches nothing
+in that epoch. λ, what the letters count beside the encoder, stands in sparse.json of the output folder; an index weighs its parts on
+its own (`noso index build --weight auto`).
 
 Example: train on ICD codes, keep the best epoch by linking on a tune folder, then index with the encoder
 

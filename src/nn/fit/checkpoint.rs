@@ -64,7 +64,7 @@ struct Frame {
     seed: u64,
     shuffle: bool,
     examples: usize,
-    tokens: usize,
+    data: u64,
 }
 
 impl Frame {
@@ -77,7 +77,7 @@ impl Frame {
             seed: settings.seed,
             shuffle: settings.shuffle,
             examples: task.len(),
-            tokens: (0..task.len()).map(|example| task.tokens(example)).sum(),
+            data: task.fingerprint(),
         }
     }
 }

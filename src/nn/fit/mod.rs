@@ -47,6 +47,12 @@ pub trait Task: Sync {
     /// Returns the number of tokens of an example, by which batches are divided among threads.
     fn tokens(&self, example: usize) -> usize;
 
+    /// Returns a number that tells these examples from others and stays the same over a run: a checkpoint belongs to a run with the same
+    /// one. By default the number of tokens.
+    fn fingerprint(&self) -> u64 {
+        (0..self.len()).map(|example| self.tokens(example) as u64).sum()
+    }
+
     /// Prepares an epoch, counted from 0; called before its first batch, also when a run resumes within it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::{
 
 use candle_core::Tensor;
 use rayon::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     LinkerSettings,
@@ -49,6 +50,8 @@ pub struct BioSyn {
     dictionary: Dictionary,
     /// Text of each name.
     names: Vec<u32>,
+    /// Tokens of a name on average, rounded up.
+    usual_length: usize,
     sparse: SparseIndex,
     /// Names alike to each mention by letters, best first: they stay the same.
     alike: Vec<Vec<u32>>,
@@ -92,7 +95,9 @@ impl BioSyn {
             Example { mention, text, sparse, candidates: Vec::new() }
         };
         let examples: Vec<Example> = mentions.into_par_iter().zip(numbers).map(example).collect();
+        let all_tokens: usize = names.iter().map(|&text| texts.length(text)).sum();
         Ok(Self {
+            usual_length: all_tokens.div_ceil(names.len().max(1)),
             held_out: HeldOut::new(held_out, held_out_texts, &sparse, &dictionary),
             lambda: parameters.get(LAMBDA, &[1], Init::Constant(settings.lambda))?,
             texts,
@@ -321,7 +326,19 @@ impl Task for BioSyn {
         self.texts.bytes_per_token(recompute)
     }
 
+    fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(format!("{:?} {:?}", self.settings, self.dictionary.labels()).as_bytes());
+        self.dictionary.names().iter().for_each(|name| hash.update(format!("{name:?}\n").as_bytes()));
+        self.examples.iter().for_each(|example| hash.update(format!("{:?}\n", example.mention).as_bytes()));
+        hash.digest()
+    }
+
     fn tokens(&self, bundle: usize) -> usize {
+        let mentions = &self.bundles[bundle];
+        if mentions.iter().all(|&at| self.examples[at].candidates.is_empty()) {
+            return mentions.len() * (1 + self.settings.candidates) * self.usual_length; // before the first epoch
+        }
         let mut texts: Vec<u32> = self.reached(&[bundle]).into_iter().flat_map(|example| self.needs(example)).collect();
         texts.sort_unstable();
         texts.dedup();
