@@ -32,7 +32,7 @@ pub struct Recogniser {
 #[derive(Clone)]
 pub enum Model {
     /// A label a unit.
-    Tagger(Tagger),
+    Tagger(Box<Tagger>),
     /// A comparison with types for each span.
     Binder(Box<Binder>),
 }
@@ -45,7 +45,7 @@ enum Decided {
 
 impl From<Tagger> for Model {
     fn from(tagger: Tagger) -> Self {
-        Self::Tagger(tagger)
+        Self::Tagger(Box::new(tagger))
     }
 }
 
@@ -59,7 +59,7 @@ impl Recogniser {
     /// Puts a model to use that takes `longest` tokens. It shares the model's weights and sees their updates.
     pub fn new(model: impl Into<Model>, longest: usize) -> Self {
         let model = match model.into() {
-            Model::Tagger(tagger) => Model::Tagger(tagger.detached()),
+            Model::Tagger(tagger) => Model::Tagger(Box::new(tagger.detached())),
             Model::Binder(binder) => Model::Binder(Box::new(binder.detached())),
         };
         Self { model, max_tokens: longest.min(MAX_TOKENS) }

@@ -142,7 +142,7 @@ mod tests {
 
     /// One piece for every two characters of a run of letters, for every other character one; as `[1] … [2]`.
     fn tokens(text: &str) -> Tokens {
-        let (mut ids, mut spans, mut words) = (vec![1], vec![0..0], vec![None]);
+        let (mut ids, mut spans, mut words) = (vec![1], vec![Range::default()], vec![None]);
         let mut open = 0;
         for (at, c) in text.char_indices().filter(|(_, c)| !c.is_whitespace()) {
             let goes_on = c.is_alphanumeric() && open > 0 && spans[spans.len() - 1].end == at;
