@@ -100,8 +100,8 @@ fn the_command_says_what_is_wrong_and_goes_on_where_it_was() {
     };
     let (code, told) = noso(&["--heads", "3"]);
     assert!(code == Some(1) && told.contains("setting `heads`: expected a divisor of hidden"), "{told}");
-    let (code, told) = noso(&["--length", "900"]);
-    assert!(code == Some(1) && told.contains("setting `length`: expected 8 to 512"), "{told}");
+    let (code, told) = noso(&["--positions", "16"]);
+    assert!(code == Some(1) && told.contains("setting `length`: expected 8 to 16"), "{told}");
     let (code, told) = noso(&[]);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("perplexity") && told.contains("90 word pieces"), "{told}");
