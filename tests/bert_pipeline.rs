@@ -110,7 +110,12 @@ fn the_whole_pipeline_codes_notes_and_mixes_with_other_engines() {
     let found = codes(&["ner.engine=crf".into(), models[1].clone()]);
     let known = |code: &String| ["K29", "J20", "I10", "M17"].contains(&code.as_str());
     assert!(found.iter().all(|codes| !codes.is_empty() && codes.iter().all(known)), "{found:?}");
-    let found = codes(&[models[0].clone(), "retrieval.encoder=ngram".into(), "rerank.engine=nearest".into()]);
+    let found = codes(&[
+        models[0].clone(),
+        "retrieval.encoder=ngram".into(),
+        "retrieval.unit=code".into(),
+        "rerank.engine=nearest".into(),
+    ]);
     assert!(found[0].iter().all(|code| code.starts_with("K29")) && !found[0].is_empty(), "{found:?}");
 
     // Models that do not belong together are named.

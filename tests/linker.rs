@@ -149,7 +149,7 @@ fn unseen_wordings_are_linked_better_after_training_and_the_folder_is_an_encoder
     for linker in [
         LinkerSettings { candidates: 6, ..LinkerSettings::default() },
         LinkerSettings {
-            candidates: 4,
+            candidates: 6,
             temperature: Some(0.1),
             in_batch: true,
             bundle: 2,
