@@ -161,7 +161,7 @@ fn unseen_wordings_are_linked_better_after_training_and_the_folder_is_an_encoder
         let folder = tempdir().unwrap();
         let mut kept = Kept::default();
         let place = Place { folder: folder.path(), resume: false };
-        let report = train(&mut model, &teaching(), &how(linker.clone(), 30), place, &mut kept).unwrap();
+        let report = train(&mut model, &teaching(), &how(linker.clone(), 80), place, &mut kept).unwrap();
         let best = kept.figures.iter().map(|evaluation| evaluation.score).fold(0.0, f32::max);
         assert!(before <= 0.5 && best >= 5.0 / 6.0 - 1e-6, "{before} {best} {linker:?}");
         assert_eq!((report.names, report.mentions, report.dense_share.is_some()), (6, 12, linker.in_batch));
