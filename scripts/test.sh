@@ -12,6 +12,8 @@ step "lints"
 cargo clippy --all-targets --locked -- -D warnings
 step "lints of the build without language models"
 cargo clippy --all-targets --locked --no-default-features -- -D warnings
+step "lints of the build with encoders alone"
+cargo clippy --all-targets --locked --no-default-features --features neural -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet
 step "tests"

@@ -14,6 +14,6 @@ cd "$(dirname "$0")/.."
 cargo build --release --locked
 noso="${CARGO_TARGET_DIR:-target}/release/noso"
 
-"$noso" index build --corpus "$corpus" --drop-mention-text --output "$output/indexes/default"
+"$noso" index build --mentions "$corpus" --drop-mention-text --output "$output/indexes/default"
 "$noso" train nearest --corpus "$corpus" --index "$output/indexes/default" --output "$output/models/default/nearest.bin"
 "$noso" train crf --corpus "$corpus" --output "$output/models/default/ner.bin"

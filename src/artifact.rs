@@ -92,7 +92,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Rights of an ordinary new file: read for all, subject to the user's umask.
 #[cfg(unix)]
-fn permissions() -> std::fs::Permissions {
+pub(crate) fn permissions() -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 

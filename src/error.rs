@@ -51,6 +51,12 @@ pub enum Error {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A string is no concept of UMLS.
+    #[error("not a UMLS concept: `{id}` (expected C and seven digits)")]
+    Concept {
+        /// The string as given.
+        id: String,
+    },
     /// A span does not fit its text.
     #[error("span {start_byte}..{end_byte} does not fit a text of {length_bytes} bytes: {rule}")]
     Span {
@@ -90,6 +96,18 @@ pub enum Error {
         built_with: String,
         /// Fingerprint of the loaded encoder.
         searched_with: String,
+    },
+    /// The catalogue that an index was built from is another one now.
+    #[error("index {name} was built from {} as it was then ({built_with}); now it holds other titles ({found})", path.display())]
+    CatalogChanged {
+        /// Index folder.
+        name: String,
+        /// The catalogue.
+        path: PathBuf,
+        /// Fingerprint in the index's manifest.
+        built_with: String,
+        /// Fingerprint of the file today.
+        found: String,
     },
     /// FAISS reported an error.
     #[error("FAISS: {0}")]
@@ -251,6 +269,16 @@ impl Error {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
             }
             Self::Encoder { .. } => "search with the encoder that built the index, or build the index again".into(),
+            Self::CatalogChanged { path, .. } => format!(
+                "build the index again; or name the catalogue, --catalog {}, and its titles are encoded at every start",
+                path.display()
+            ),
+            Self::Faiss(reason) if reason.contains("training points") => {
+                "this factory learns its clusters from the texts: choose fewer clusters, or one that learns none, such as Flat or HNSW16".into()
+            }
+            Self::Faiss(reason) if reason.contains("index string") => {
+                "a factory string of FAISS is, for example, Flat, SQ8, HNSW16, HNSW8,SQ8, IVF256,Flat or PCA64,IVF256,SQ8".into()
+            }
             Self::Prompt { .. } => "`noso prompt show NAME` renders a prompt; prompts/ in the source holds the built-in ones".into(),
             Self::ModelLoad { hint, .. } | Self::EncoderLoad { hint, .. } => hint.clone(),
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
@@ -258,8 +286,9 @@ impl Error {
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
             Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute".into(),
             Self::Diverged { checkpoint, .. } => {
-                let kept = checkpoint.as_ref().map(|path| format!("; {} is the last good checkpoint", path.display()));
-                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{}", kept.unwrap_or_default())
+                let kept = checkpoint.as_ref().map(|path| format!("; with --resume the run goes on from {}", path.display()));
+                let kept = kept.unwrap_or_default();
+                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{kept}")
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
             Self::Memory { .. } => "lower --batch-tokens or --shards, or add --recompute".into(),

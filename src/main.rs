@@ -6,6 +6,11 @@ use clap::Parser;
 use noso::cli::{self, Cli};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+/// Keeps the large buffers of tensors for the next ones, where the system's allocator hands them back and has every page made anew.
+#[cfg(feature = "neural")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     catalog::{Abbreviations, Catalog},
-    config::CandidateUnit,
+    config::{CandidateUnit, Fusion},
     data::{Candidate, Mention, Origin, Support},
     embed::Embed,
-    error::Result,
+    error::{Error, Result},
     icd::IcdCode,
-    index::{Entry, Index},
+    index::{Entry, Hit, Index, reciprocal_ranks},
     text,
 };
 
@@ -25,13 +25,24 @@ pub struct RetrievalSettings {
     pub vote_power: f32,
     /// What a candidate is.
     pub unit: CandidateUnit,
+    /// How the parts of a hybrid encoder decide together.
+    pub fusion: Fusion,
 }
+
+impl Default for RetrievalSettings {
+    fn default() -> Self {
+        Self { neighbours: 96, vote_power: VOTE_POWER, unit: CandidateUnit::Code, fusion: Fusion::Weighted }
+    }
+}
+
+/// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
+const VOTE_POWER: f32 = 8.0;
 
 /// An index and which of its rows may speak.
 pub struct SearchedIndex {
     /// The index.
     pub index: Arc<Index>,
-    /// Whether its titles and synonyms count. A user's own catalogue takes the place of the shipped titles, not of the mentions.
+    /// Whether its titles and synonyms count. A user's own catalogue takes the place of the titles, not of mentions and vocabulary.
     pub titles: bool,
 }
 
@@ -60,7 +71,8 @@ impl Retriever {
     /// Puts encoder and indexes together; `catalog` gives the titles, and with `restrict` also the codes that may be proposed.
     ///
     /// # Errors
-    /// - [`crate::Error::Encoder`] if an index was built with another encoder.
+    /// - [`Error::Encoder`] if an index was built with another encoder; [`Error::Setting`] if ranks are to be fused and the encoder
+    ///   has only one part.
     pub fn new(
         encoder: Arc<dyn Embed>,
         indexes: Vec<SearchedIndex>,
@@ -70,6 +82,13 @@ impl Retriever {
     ) -> Result<Self> {
         for searched in &indexes {
             searched.index.check_encoder(encoder.as_ref())?;
+        }
+        if settings.fusion == Fusion::Rrf && encoder.parts().len() < 2 {
+            return Err(Error::Setting {
+                key: "retrieval.fusion".into(),
+                expected: "weighted, or an index of a hybrid encoder, whose parts give rankings to fuse".into(),
+                got: format!("rrf with {}", encoder.fingerprint()),
+            });
         }
         let allowed = restrict.then(|| catalog.entries().iter().map(|entry| entry.code.clone()).collect());
         Ok(Self { encoder, indexes, catalog, allowed, abbreviations: None, settings })
@@ -98,7 +117,7 @@ impl Retriever {
         };
         let mut rows: Vec<Vec<Row<'_>>> = vec![Vec::new(); mentions.len()];
         for searched in &self.indexes {
-            let found = searched.index.search(&queries, self.settings.neighbours)?;
+            let found = self.search(&searched.index, &queries)?;
             for ((rows, hits), text) in rows.iter_mut().zip(found).zip(&texts) {
                 let exact = searched.index.exact(text::normal_hash(text));
                 let nearest = hits.iter().map(|hit| (hit.entry, hit.score)).filter(|(entry, _)| Some(*entry) != exact);
@@ -114,6 +133,28 @@ impl Retriever {
         Ok(rows.into_iter().map(candidates).collect())
     }
 
+    /// Finds the nearest entries of each query, `(n, dim)`.
+    fn search(&self, index: &Index, queries: &[f32]) -> Result<Vec<Vec<Hit>>> {
+        let (k, dim) = (self.settings.neighbours, self.encoder.dim());
+        if self.settings.fusion == Fusion::Weighted {
+            return index.search(queries, k);
+        }
+        // A query that is zero but for one part is nearest to what that part alone finds nearest.
+        let of_part = |part: std::ops::Range<usize>| {
+            let mut only = vec![0.0; queries.len()];
+            for (only, query) in only.chunks_mut(dim).zip(queries.chunks(dim)) {
+                only[part.clone()].copy_from_slice(&query[part.clone()]);
+            }
+            index.search(&only, k)
+        };
+        let rankings: Vec<Vec<Vec<Hit>>> = self.encoder.parts().into_iter().map(of_part).collect::<Result<_>>()?;
+        let fuse = |n: usize| {
+            let of_query: Vec<&[Hit]> = rankings.iter().map(|ranking| ranking[n].as_slice()).collect();
+            reciprocal_ranks(&of_query, k)
+        };
+        Ok((0..queries.len() / dim).map(fuse).collect())
+    }
+
     /// Adds the rows of an entry that may speak.
     fn support<'a>(
         &'a self,
@@ -125,8 +166,8 @@ impl Retriever {
     ) {
         let Entry { text, rows: coded, hash } = &searched.index.entries()[entry];
         for row in coded {
-            let is_mention = matches!(row.origin, Origin::Mention { .. });
-            if (searched.titles || is_mention) && self.allowed.as_ref().is_none_or(|codes| codes.contains(&row.code)) {
+            let is_title = matches!(row.origin, Origin::Title | Origin::Synonym);
+            if (searched.titles || !is_title) && self.allowed.as_ref().is_none_or(|codes| codes.contains(&row.code)) {
                 let support = Support { similarity, origin: row.origin, count: row.count, exact };
                 rows.push(Row { code: &row.code, hash: *hash, text: text.as_deref(), support });
             }

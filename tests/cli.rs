@@ -258,7 +258,7 @@ fn an_index_of_the_users_own_brings_its_codes() {
     fs::write(corpus.join("1.ann"), "T1\ticd_code 0 22\tАллергический дерматит\nN1\tReference T1 ICD_codes:0\tL30.8\n")
         .unwrap();
     let built =
-        noso(&["index", "build", "--corpus", corpus.to_str().unwrap(), "--output", index.to_str().unwrap()], None);
+        noso(&["index", "build", "--mentions", corpus.to_str().unwrap(), "--output", index.to_str().unwrap()], None);
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     let found =
         noso(&["index", "search", "--index", index.to_str().unwrap(), "--top-k", "15", "аллергический дерматит"], None);

@@ -1,5 +1,10 @@
 //! Indexes: what is saved is found again, and damage, foreign encoders and other versions are told apart.
 
+mod commands;
+#[cfg(feature = "neural")]
+mod encoders;
+mod factories;
+
 use std::path::Path;
 
 use noso::{
@@ -125,7 +130,7 @@ fn damage_is_named() {
     let other_version = damaged(|folder| {
         let path = folder.join("manifest.toml");
         let manifest = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, manifest.replace("format = 1", "format = 99")).unwrap();
+        std::fs::write(path, manifest.replace("format = 2", "format = 99")).unwrap();
     });
     assert!(other_version.contains("layout version 99"), "{other_version}");
     assert!(damaged(|folder| std::fs::write(folder.join("manifest.toml"), "\0").unwrap()).contains("manifest.toml"));

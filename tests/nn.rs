@@ -1,3 +1,6 @@
 //! Layers, encoders and their training.
 
 mod fit;
+mod gradients;
+mod kernels;
+mod numbers;

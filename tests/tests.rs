@@ -2,6 +2,10 @@
 
 #[cfg(feature = "llm")]
 mod adapters;
+#[cfg(feature = "neural")]
+mod bert_ner;
+#[cfg(feature = "neural")]
+mod bert_pipeline;
 mod cli;
 mod corpus;
 mod crf;
@@ -10,6 +14,8 @@ mod encoders;
 mod eval;
 mod index;
 mod layering;
+#[cfg(feature = "neural")]
+mod linker;
 mod llm;
 mod llm_pipeline;
 #[cfg(feature = "neural")]
@@ -17,3 +23,5 @@ mod nn;
 mod prompts;
 #[cfg(feature = "llm")]
 mod remote;
+#[cfg(feature = "neural")]
+mod train_encoder;

@@ -3,11 +3,13 @@
 mod abbreviations;
 mod readers;
 mod tree;
+mod vocabulary;
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 pub use abbreviations::Abbreviations;
 pub use tree::Branch;
+pub use vocabulary::{ConceptMap, Coverage, RowReport, Umls};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{

@@ -66,7 +66,7 @@ pub struct Args {
     /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     output_format: OutputFormat,
-    /// Built-in pipeline (`default`, `llm`, `paper-zero-shot`, `paper-tuned`) or pipeline file
+    /// Built-in pipeline (`default`, `bert`, `llm`, `paper-zero-shot`, `paper-tuned`) or pipeline file
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     pipeline: String,
     /// Change a key of the pipeline, such as `retrieval.neighbours=32` (may be given several times)

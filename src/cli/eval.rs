@@ -6,7 +6,7 @@ use super::{DONE, Format};
 use crate::{
     corpus::{
         Fault,
-        brat::{RawCorpus, read_raw},
+        brat::{RawCorpus, read_raw, read_repaired},
     },
     eval::{
         bootstrap::Bootstrap,
@@ -32,6 +32,9 @@ pub struct Args {
     /// Folder with the annotation to score
     #[arg(long, value_name = "DIR")]
     predicted: PathBuf,
+    /// Put the gold annotation right first, as for training: spans are found again by their quoted text (needs ID.txt beside ID.ann)
+    #[arg(long)]
+    repair_gold: bool,
     /// Compare only the first three characters of codes
     #[arg(long)]
     relaxed: bool,
@@ -48,9 +51,12 @@ pub struct Args {
 /// # Errors
 /// If a folder cannot be read or holds no `.ann` file.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let gold = read_raw(&args.gold)?;
+    let gold = if args.repair_gold { read_repaired(&args.gold)? } else { read_raw(&args.gold)? };
     let predicted = read_raw(&args.predicted)?;
-    warn_of_faults("gold", &gold);
+    match args.repair_gold {
+        true => eprintln!("{}: {}", args.gold.display(), gold.report),
+        false => warn_of_faults("gold", &gold),
+    }
     warn_of_faults("predicted", &predicted);
     let matching = if args.relaxed { Matching::Relaxed } else { Matching::Strict };
     let (gold, predicted) = (annotations(&gold), annotations(&predicted));

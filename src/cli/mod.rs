@@ -12,6 +12,7 @@ mod index;
 mod llm;
 mod manifest;
 mod prompt;
+mod retrieval;
 mod stages;
 mod train;
 
@@ -62,6 +63,8 @@ enum Command {
     Adapter(adapter::Args),
     /// Measure each stage of a pipeline on annotated texts
     Stages(stages::Args),
+    /// Measure how often the right code of a gold mention is among the first that an index finds
+    Retrieval(retrieval::Args),
     /// Say what is installed, which engines can run, and what is missing
     Doctor(doctor::Args),
 }
@@ -91,6 +94,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "llm")]
         Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),
+        Command::Retrieval(args) => retrieval::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }
@@ -141,5 +145,6 @@ fn origin_name(origin: Origin) -> String {
         Origin::Title => "title".into(),
         Origin::Synonym => "synonym".into(),
         Origin::Mention { annotator } => format!("annotator {annotator}"),
+        Origin::Vocabulary => "vocabulary".into(),
     }
 }

@@ -5,10 +5,14 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use super::{DONE, Format, corpus::load_annotated, llm::LlmArgs};
+use super::{
+    DONE, Format,
+    corpus::{gold_mentions, load_annotated},
+    llm::LlmArgs,
+};
 use crate::{
     config::PipelineConfig,
-    data::{AnnotatedDocument, Candidate, Coded, Coding, Document, Match, Mention, Span},
+    data::{AnnotatedDocument, Candidate, Coded, Coding, Document, Mention, Span},
     eval::{
         calibration::{Binning, area_under_risk_coverage, expected_calibration_error, risk_coverage},
         linking::{LinkingAccuracy, linking_accuracy},
@@ -115,9 +119,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Report> {
     let documents: Vec<Document> = gold.iter().map(|annotated| annotated.document.clone()).collect();
-    let codes: Vec<&IcdCode> =
-        gold.iter().flat_map(|document| document.entities.iter().filter_map(|entity| entity.code.as_ref())).collect();
-    let mentions: Vec<Vec<Mention>> = gold.iter().map(gold_mentions).collect();
+    let (mentions, codes): (Vec<Vec<Mention>>, Vec<Vec<&IcdCode>>) = gold.iter().map(gold_mentions).unzip();
+    let codes = codes.concat();
     let flat: Vec<Mention> = mentions.iter().flatten().cloned().collect();
     let retrieved = pipeline.retriever().retrieve(&flat)?;
     let linked = codings(&documents, pipeline.link(&documents, mentions))?.concat();
@@ -153,18 +156,6 @@ fn codings(documents: &[Document], outcomes: Vec<crate::Result<Coded>>) -> anyho
         Ok(outcome.map_err(failed)?.codings)
     };
     documents.iter().zip(outcomes).map(named).collect()
-}
-
-/// Makes mentions of the gold entities that have a code.
-fn gold_mentions(document: &AnnotatedDocument) -> Vec<Mention> {
-    let coded = document.entities.iter().filter(|entity| entity.code.is_some());
-    let mention = |span: Span| Mention {
-        span,
-        text: span.slice(&document.document.text).to_owned(),
-        matched: Match::Exact,
-        probability: 1.0,
-    };
-    coded.map(|entity| mention(entity.span)).collect()
 }
 
 fn accuracy<'a>(gold: &[&IcdCode], candidates: impl Iterator<Item = &'a [Candidate]>) -> LinkingAccuracy {

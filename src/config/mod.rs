@@ -3,7 +3,10 @@
 mod encoder;
 mod llm;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +47,17 @@ pub struct PipelineConfig {
 pub struct NerConfig {
     /// Engine. Default `crf`.
     pub engine: NerEngine,
-    /// Model file of `noso train crf`. Default: the shipped one.
+    /// Engine `crf`: model file of `noso train crf`; default: the shipped one. Engine `bert`: folder of `noso train ner`, or a token
+    /// classifier of transformers (folder or hub id).
     pub model: Option<PathBuf>,
-    /// Mentions less probable than this are left out, `0..=1`. Default 0.
+    /// Engine `bert`: entity types that are mentions, of a model that knows several. Default: all it knows.
+    pub types: Vec<String>,
+    /// Engine `bert` with a model of kind `binder`: whether mentions may lie within others. Default yes.
+    pub nested: bool,
+    /// Engine `bert`: where it runs. Default `auto`.
+    pub device: Device,
+    /// Mentions less probable than this are left out, `0..=1`. Default 0. Engine `bert`: the probability of the least sure decision that
+    /// makes the mention up; a bi-encoder's mentions are above 0.5.
     pub min_probability: f32,
     /// Engine `llm`: how it asks.
     pub llm: ExtractConfig,
@@ -56,6 +67,8 @@ pub struct NerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NerEngine {
+    /// Token classifier or bi-encoder.
+    Bert,
     /// Conditional random field, shipped.
     Crf,
     /// Language model with a prompt.
@@ -66,10 +79,16 @@ pub enum NerEngine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrievalConfig {
-    /// Encoder. Default `ngram`.
-    pub encoder: Encoder,
-    /// Encoder file. Default: `encoder.bin` of the index folder, else the shipped one.
-    pub encoder_model: Option<PathBuf>,
+    /// Kind of encoder; an index of another kind is refused. Default: the one that the index was built with.
+    pub encoder: Option<Encoder>,
+    /// Where the encoder is: a file of n-grams, or the folder or hub id of a BERT (of a hybrid too). Default: as the index says.
+    pub encoder_model: Option<String>,
+    /// BERT: where it runs. Default `auto`.
+    pub device: Device,
+    /// BERT: tokens encoded at a time on a core, `1..=1000000`. Default 1024.
+    pub batch_tokens: usize,
+    /// How the two parts of a hybrid encoder decide together. Default `weighted`.
+    pub fusion: Fusion,
     /// Index folder. Default: the shipped one.
     pub index: Option<PathBuf>,
     /// Catalogue file; only its codes are proposed. Default: the shipped one, without that restriction.
@@ -94,11 +113,41 @@ pub enum CandidateUnit {
 }
 
 /// An encoder of short texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoder {
     /// Hashed character n-grams, shipped.
+    #[default]
     Ngram,
+    /// BERT or XLM-RoBERTa.
+    Bert,
+    /// A BERT and n-grams, their weighted vectors side by side.
+    Hybrid,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ngram => "ngram",
+            Self::Bert => "bert",
+            Self::Hybrid => "hybrid",
+        })
+    }
+}
+
+/// How two encoders decide together which texts are nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fusion {
+    /// By the weighted sum of their cosines; the weight was chosen when the index was built.
+    #[default]
+    Weighted,
+    /// By the sum of `1 / (60 + rank)` over the two rankings. Flat and SQ8 indexes rank each part exactly; a graph (HNSW) or
+    /// clusters (IVF) were made for the weighted sum and may miss rows of a part.
+    ///
+    /// # Source
+    /// Cormack, Clarke and Büttcher 2009, <https://doi.org/10.1145/1571941.1572114>.
+    Rrf,
 }
 
 /// Section `[rerank]`.
@@ -121,6 +170,8 @@ pub struct RerankConfig {
 pub enum RerankEngine {
     /// Weighted vote of the nearest rows, shipped.
     Nearest,
+    /// The first candidate of the retrieval.
+    First,
     /// Language model with a prompt.
     Llm,
 }
@@ -137,15 +188,26 @@ pub struct DecisionConfig {
 
 impl Default for NerConfig {
     fn default() -> Self {
-        Self { engine: NerEngine::Crf, model: None, min_probability: 0.0, llm: ExtractConfig::default() }
+        Self {
+            engine: NerEngine::Crf,
+            model: None,
+            types: Vec::new(),
+            nested: true,
+            device: Device::Auto,
+            min_probability: 0.0,
+            llm: ExtractConfig::default(),
+        }
     }
 }
 
 impl Default for RetrievalConfig {
     fn default() -> Self {
         Self {
-            encoder: Encoder::Ngram,
+            encoder: None,
             encoder_model: None,
+            device: Device::Auto,
+            batch_tokens: 1024,
+            fusion: Fusion::Weighted,
             index: None,
             catalog: None,
             abbreviations: None,
@@ -168,9 +230,10 @@ impl Default for DecisionConfig {
 }
 
 /// Built-in pipelines: name and TOML.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("default", include_str!("../../pipelines/default.toml")),
     ("llm", include_str!("../../pipelines/llm.toml")),
+    ("bert", include_str!("../../pipelines/bert.toml")),
     ("paper-zero-shot", include_str!("../../pipelines/paper-zero-shot.toml")),
     ("paper-tuned", include_str!("../../pipelines/paper-tuned.toml")),
 ];
@@ -234,6 +297,7 @@ impl PipelineConfig {
         };
         share("ner.min_probability", self.ner.min_probability)?;
         share("decision.min_confidence", self.decision.min_confidence)?;
+        count("retrieval.batch_tokens", self.retrieval.batch_tokens, 1_000_000)?;
         count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
         count("rerank.candidates", self.rerank.candidates, 1000)?;
         llm::check(self)

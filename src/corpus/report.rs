@@ -81,6 +81,8 @@ faults! {
     MisspeltCode Repaired "misspelt_code" "code with blanks or letters that only look Latin",
     BrokenCode Rejected "broken_code" "code that is none of ICD-10: the entity is kept without it",
     OtherNote Ignored "other_note" "note with a reference to another terminology",
+    NoConcept Ignored "no_concept" "entity for which no concept was found (CUILESS, NULL)",
+    BrokenConcept Rejected "broken_concept" "note that names no concept of UMLS: its entity is left out",
     NoteWithoutEntity Rejected "note_without_entity" "note for an entity that does not exist",
 }
 

@@ -19,6 +19,8 @@ pub enum Origin {
         /// Number of the annotator, from 0.
         annotator: u8,
     },
+    /// Term of another corpus or terminology, whose concept was mapped to the code.
+    Vocabulary,
 }
 
 /// A nearest index row of a candidate's code.

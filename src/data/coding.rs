@@ -24,6 +24,8 @@ pub enum DecidedBy {
     Model,
     /// The first candidate, because the model's answer could not be used.
     First,
+    /// The first candidate: nothing else was to be asked.
+    FirstCandidate,
     /// The three-character group, surer than any of its codes.
     BackOff,
     /// No code: the confidence is below the limit, there was no candidate, or the model found none that fits.

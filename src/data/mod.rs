@@ -2,6 +2,7 @@
 
 mod candidate;
 mod coding;
+mod concept;
 mod document;
 mod mention;
 mod span;
@@ -9,6 +10,7 @@ mod trace;
 
 pub use candidate::{Candidate, Origin, Support};
 pub use coding::{CodeSet, Coded, Coding, DecidedBy};
+pub use concept::{ConceptId, ConceptTerm};
 pub use document::{AnnotatedDocument, Document, Entity};
 pub use mention::{Match, Mention};
 pub use span::Span;

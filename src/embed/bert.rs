@@ -20,6 +20,7 @@ use crate::{
     nn::{
         Packed,
         bert::{Bert, Linear},
+        divide,
         pretrained::{self, Pretrained},
         tokenizer::{Tokenizer, Tokens},
     },
@@ -43,12 +44,7 @@ impl BertEncoder {
     /// # Errors
     /// - [`Error::EncoderLoad`] if the folder cannot be used; [`Error::Setting`] if a setting is outside its range.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
-        config.check("encoder")?;
-        let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
-        let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
-        let mut model = Pretrained::load(name, &device(config.device)?)?;
-        let folder = hub::resolve(name, &pretrained::HUB_FILES)?;
-        let settings = EncoderSettings::resolve(config, &folder, model.config.max_tokens())?;
+        let (mut model, settings) = load_model(config)?;
         Self::over(&mut model, settings, config.batch_tokens)
     }
 
@@ -155,18 +151,18 @@ impl Embed for BertEncoder {
     }
 }
 
-/// Divides texts into runs of at most `most` tokens together, or of one text that is longer.
-fn divide(order: &[usize], tokens: impl Fn(usize) -> usize, most: usize) -> Vec<&[usize]> {
-    let (mut batches, mut start, mut sum) = (Vec::new(), 0, 0);
-    for (at, &text) in order.iter().enumerate() {
-        sum += tokens(text);
-        if sum > most && at > start {
-            batches.push(&order[start..at]);
-            (start, sum) = (at, tokens(text));
-        }
-    }
-    batches.extend((start < order.len()).then(|| &order[start..]));
-    batches
+/// Loads the model that `config` names, to be trained further, with the settings that it, the model's folder or its preset give.
+///
+/// # Errors
+/// As [`BertEncoder::load`].
+pub fn load_model(config: &EncoderConfig) -> Result<(Pretrained, EncoderSettings)> {
+    config.check("encoder")?;
+    let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
+    let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
+    let model = Pretrained::load(name, &device(config.device)?)?;
+    let folder = hub::resolve(name, &pretrained::HUB_FILES)?;
+    let settings = EncoderSettings::resolve(config, &folder, model.config.max_tokens())?;
+    Ok((model, settings))
 }
 
 fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
@@ -206,19 +202,5 @@ pub fn device(setting: config::Device) -> Result<Device> {
         config::Device::Auto => Ok(Device::cuda_if_available(0)?),
         config::Device::Cuda if !cfg!(feature = "cuda") => Err(Error::NotBuilt { engine: "CUDA", feature: "cuda" }),
         config::Device::Cuda => Ok(Device::new_cuda(0)?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_hold_every_text_once_within_the_budget() {
-        let lengths = [9, 7, 4, 4, 3, 3, 1];
-        let order: Vec<usize> = (0..lengths.len()).collect();
-        let batches = divide(&order, |text| lengths[text], 8);
-        assert_eq!(batches, [&[0][..], &[1], &[2, 3], &[4, 5, 6]]);
-        assert!(divide(&[], |_| 1, 8).is_empty());
     }
 }

@@ -2,11 +2,15 @@
 
 #[cfg(feature = "neural")]
 pub mod bert;
+pub mod hybrid;
 pub mod ngram;
 #[cfg(feature = "neural")]
 mod preset;
 #[cfg(feature = "neural")]
 mod settings;
+pub mod sparse;
+
+use std::ops::Range;
 
 #[cfg(feature = "neural")]
 pub use self::settings::EncoderSettings;
@@ -26,4 +30,10 @@ pub trait Embed: Send + Sync {
     /// # Errors
     /// Those of the engine.
     fn embed(&self, texts: &[&str]) -> Result<Vec<f32>>;
+
+    /// Returns the dimensions of each encoder that a vector is made of, in order: one range for one that is made of none.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let all = 0..self.dim();
+        vec![all]
+    }
 }

@@ -53,7 +53,8 @@ impl Bootstrap {
     /// Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13 (percentile interval; between two
     /// resampled values the percentile is interpolated linearly).
     pub fn intervals(self, documents: &[DocumentCounts]) -> Option<Figures<Interval>> {
-        self.percentiles(documents.len(), |draw| Metrics::of(draw.iter().map(|&n| &documents[n])).figures().values())
+        let figures = |draw: &[usize]| Metrics::of(draw.iter().map(|&n| &documents[n])).figures().values();
+        self.percentiles(documents.len(), figures).map(Figures::from_values)
     }
 
     /// Compares two systems on the same documents: each pair holds a document's counts under the first and the second.
@@ -68,29 +69,35 @@ impl Bootstrap {
             let second = Metrics::of(draw.iter().map(|&n| &pairs[n].1)).figures().values();
             std::array::from_fn(|figure| second[figure] - first[figure])
         };
-        let intervals = self.percentiles(pairs.len(), gain)?.values();
+        let intervals: [Interval; 14] = self.percentiles(pairs.len(), gain)?;
         let values = gain(&(0..pairs.len()).collect::<Vec<_>>());
         let both = |figure: usize| Difference { value: values[figure], interval: intervals[figure] };
         Some(Figures::from_values(std::array::from_fn(both)))
     }
 
-    fn percentiles(self, documents: usize, figures: impl Fn(&[usize]) -> [f64; 14]) -> Option<Figures<Interval>> {
+    /// Draws `documents` numbers again and again and returns the interval of each of `N` figures of a draw; `None` without
+    /// documents or resamples.
+    pub fn percentiles<const N: usize>(
+        self,
+        documents: usize,
+        figures: impl Fn(&[usize]) -> [f64; N],
+    ) -> Option<[Interval; N]> {
         if documents == 0 || self.resamples == 0 {
             return None;
         }
         let mut random = SplitMix64(self.seed);
         let mut draw = vec![0; documents];
-        let mut resampled: [Vec<f64>; 14] = std::array::from_fn(|_| Vec::with_capacity(self.resamples));
+        let mut resampled: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(self.resamples));
         for _ in 0..self.resamples {
             draw.fill_with(|| random.below(documents));
             for (values, value) in resampled.iter_mut().zip(figures(&draw)) {
                 values.push(value);
             }
         }
-        Some(Figures::from_values(resampled.map(|mut values| {
+        Some(resampled.map(|mut values| {
             values.sort_by(f64::total_cmp);
             Interval { lower: percentile(&values, 0.025), upper: percentile(&values, 0.975) }
-        })))
+        }))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The only file that calls FAISS: a safe wrapper over the few C functions an index needs.
 //!
-//! FAISS uses OpenMP inside one call; Noso parallelises over documents instead, so every call here runs single-threaded.
-//! That also makes a build reproducible: FAISS adds to a graph in row order.
+//! FAISS uses OpenMP inside one call; Noso parallelises over documents instead, so every search here runs single-threaded, and
+//! so does a build unless told otherwise. That also makes a build reproducible: FAISS adds to a graph in row order.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     ffi::{CStr, CString, c_void},
+    path::Path,
     ptr::null_mut,
 };
 
@@ -56,16 +57,34 @@ impl FaissIndex {
         Ok(Self { raw, dim })
     }
 
-    /// Trains on and then adds `vectors`, row-major `(n, dim)`; rows are numbered from 0.
-    pub(super) fn train_and_add(&mut self, vectors: &[f32]) -> Result<()> {
+    /// Tells whether the kind learns nothing from vectors, or has done so.
+    pub(super) fn is_trained(&self) -> bool {
+        // SAFETY: `raw` is a live index.
+        unsafe { sys::faiss_Index_is_trained(self.raw) != 0 }
+    }
+
+    /// Learns clusters and ranges from `vectors`, row-major `(n, dim)`.
+    pub(super) fn train(&mut self, vectors: &[f32], threads: u16) -> Result<()> {
+        let rows = self.rows(vectors)?;
+        use_threads(threads);
+        // SAFETY: `vectors` holds `rows * dim` floats, which the call reads.
+        check(unsafe { sys::faiss_Index_train(self.raw, rows as i64, vectors.as_ptr()) })
+    }
+
+    /// Adds `vectors`, row-major `(n, dim)`; rows are numbered in the order they come, from 0.
+    pub(super) fn add(&mut self, vectors: &[f32], threads: u16) -> Result<()> {
+        let rows = self.rows(vectors)?;
+        use_threads(threads);
+        // SAFETY: `vectors` holds `rows * dim` floats, which the call copies.
+        check(unsafe { sys::faiss_Index_add(self.raw, rows as i64, vectors.as_ptr()) })
+    }
+
+    /// Counts the rows of `vectors`, and refuses a torn one.
+    fn rows(&self, vectors: &[f32]) -> Result<usize> {
         if self.dim == 0 || !vectors.len().is_multiple_of(self.dim) {
             return Err(Error::Dimension { expected: self.dim, got: vectors.len() });
         }
-        let rows = (vectors.len() / self.dim) as i64;
-        single_threaded();
-        // SAFETY: `vectors` holds `rows * dim` floats; both calls copy them.
-        check(unsafe { sys::faiss_Index_train(self.raw, rows, vectors.as_ptr()) })?;
-        check(unsafe { sys::faiss_Index_add(self.raw, rows, vectors.as_ptr()) })
+        Ok(vectors.len() / self.dim)
     }
 
     /// Sets a search parameter by FAISS's name for it, such as `efSearch` or `nprobe`.
@@ -89,15 +108,12 @@ impl FaissIndex {
 
     /// Finds the `k` nearest rows of each of `queries`, row-major `(n, dim)`: `(n, k)` scores and rows, −1 where there are fewer.
     pub(super) fn search(&self, queries: &[f32], k: usize) -> Result<(Vec<f32>, Vec<i64>)> {
-        if self.dim == 0 || !queries.len().is_multiple_of(self.dim) {
-            return Err(Error::Dimension { expected: self.dim, got: queries.len() });
-        }
-        let n = queries.len() / self.dim;
+        let n = self.rows(queries)?;
         let (mut scores, mut rows) = (vec![0.0; n * k], vec![-1; n * k]);
         if n == 0 || k == 0 {
             return Ok((scores, rows));
         }
-        single_threaded();
+        use_threads(1);
         let outcome = {
             // SAFETY: `queries` holds `n * dim` floats, `scores` and `rows` have room for `n * k`.
             unsafe {
@@ -115,19 +131,27 @@ impl FaissIndex {
         Ok((scores, rows))
     }
 
-    /// Writes the index in FAISS's own file format.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
-        SINK.with_borrow_mut(Vec::clear);
-        let mut writer = null_mut();
-        // SAFETY: the writer calls `write_sink` on this thread only, during the second call; it is freed once. FAISS's C
-        // API hands the custom writer, a subclass of the general one, through the general one's pointer type.
-        let outcome = unsafe {
-            check(sys::faiss_CustomIOWriter_new(&mut writer, Some(write_sink)))?;
-            let outcome = check(sys::faiss_write_index_custom(self.raw, writer.cast(), 0));
-            sys::faiss_CustomIOWriter_free(writer);
-            outcome
-        };
-        outcome.map(|()| SINK.take())
+    /// Writes the index in FAISS's own file format, straight from its memory.
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let path = c_path(path)?;
+        // SAFETY: `path` outlives the call, `raw` is a live index.
+        check(unsafe { sys::faiss_write_index_fname(self.raw, path.as_ptr()) })
+    }
+
+    /// Reads a file of [`FaissIndex::write`] without holding it in memory a second time.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        available()?;
+        let (path, mut raw) = (c_path(path)?, null_mut());
+        // SAFETY: `path` outlives the call, which writes a new index or nothing into `raw`.
+        check(unsafe { sys::faiss_read_index_fname(path.as_ptr(), 0, &mut raw) })?;
+        Ok(Self::from_raw(raw))
+    }
+
+    /// `raw` is a live index that nobody else frees.
+    fn from_raw(raw: *mut sys::FaissIndex) -> Self {
+        // SAFETY: as the caller promises.
+        let dim = usize::try_from(unsafe { sys::faiss_Index_d(raw) }).unwrap_or(0);
+        Self { raw, dim }
     }
 
     /// Reads an index in FAISS's own file format.
@@ -143,10 +167,8 @@ impl FaissIndex {
             outcome
         };
         SOURCE.set((std::ptr::null(), 0));
-        outcome?;
-        // SAFETY: a successful read left a live index in `raw`.
-        let dim = usize::try_from(unsafe { sys::faiss_Index_d(raw) }).unwrap_or(0);
-        Ok(Self { raw, dim })
+        // A successful read left a live index in `raw`.
+        outcome.map(|()| Self::from_raw(raw))
     }
 
     /// Returns the metric; `None` for one that Noso does not use.
@@ -173,19 +195,8 @@ impl Drop for FaissIndex {
 }
 
 thread_local! {
-    /// What `write_sink` has received: FAISS's callbacks carry no pointer of the caller's.
-    static SINK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// What `read_source` has still to give: address and length in bytes.
-    static SOURCE: std::cell::Cell<(*const u8, usize)> = const { std::cell::Cell::new((std::ptr::null(), 0)) };
-}
-
-unsafe extern "C" fn write_sink(data: *const c_void, size: usize, items: usize) -> usize {
-    if size * items > 0 {
-        // SAFETY: FAISS passes `items` items of `size` bytes.
-        let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), size * items) };
-        SINK.with_borrow_mut(|sink| sink.extend_from_slice(bytes));
-    }
-    items
+    /// What `read_source` has still to give, address and length in bytes: FAISS's callbacks carry no pointer of the caller's.
+    static SOURCE: Cell<(*const u8, usize)> = const { Cell::new((std::ptr::null(), 0)) };
 }
 
 unsafe extern "C" fn read_source(data: *mut c_void, size: usize, items: usize) -> usize {
@@ -202,9 +213,13 @@ unsafe extern "C" fn read_source(data: *mut c_void, size: usize, items: usize) -
     given
 }
 
-fn single_threaded() {
+fn use_threads(threads: u16) {
     // SAFETY: sets a number of the calling thread, no more.
-    unsafe { omp_set_num_threads(1) }
+    unsafe { omp_set_num_threads(threads.max(1).into()) }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Error::Faiss("a path holds a NUL byte".into()))
 }
 
 fn check(code: std::ffi::c_int) -> Result<()> {
@@ -222,6 +237,7 @@ fn check(code: std::ffi::c_int) -> Result<()> {
 /// FAISS's messages carry the C++ place they came from; a user needs what follows it.
 fn first_sentence(message: &str) -> String {
     let text = message.rsplit(": Error: ").next().unwrap_or(message);
+    let text = text.split_once(".cpp:").and_then(|(_, rest)| rest.split_once(": ")).map_or(text, |(_, reason)| reason);
     text.lines().next().unwrap_or(text).to_owned()
 }
 

@@ -1,13 +1,20 @@
 //! What an index folder says of itself.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Metric;
-use crate::error::{Error, Result};
+use crate::{
+    config::{Encoder, Pooling},
+    error::{Error, Result},
+};
 
 /// Version of the folder's layout; another version is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// Name of the manifest's file.
+const FILE: &str = "manifest.toml";
 
 /// `manifest.toml` of an index folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,14 +22,15 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     /// Version of the layout ([`FORMAT`]).
     pub format: u32,
-    /// Fingerprint of the encoder that made the vectors.
-    pub encoder: String,
     /// FAISS factory string.
     pub factory: String,
     /// How near two vectors are.
     pub metric: Metric,
-    /// Candidates that a search in an HNSW graph keeps in view; more is slower and more exact. Ignored by other kinds.
+    /// Candidates that a search in an HNSW graph keeps in view; more is slower and more exact. Ignored by other kinds. This and
+    /// `nprobe` may be changed in the file.
     pub ef_search: u32,
+    /// Clusters that a search in an IVF index looks through; more is slower and more exact. Ignored by other kinds.
+    pub nprobe: u32,
     /// Number of dimensions.
     pub dim: usize,
     /// Number of distinct texts, each one vector.
@@ -33,11 +41,80 @@ pub struct Manifest {
     pub vectors_sha256: String,
     /// SHA-256 of `rows.bin`, in hexadecimal digits.
     pub rows_sha256: String,
-    /// What the rows were read from, for people: corpus, catalogue.
-    pub sources: Vec<String>,
+    /// The encoder that made the vectors, and where it is found.
+    pub encoder: EncoderRecord,
+    /// What the rows were read from.
+    pub sources: Vec<IndexSource>,
+}
+
+/// An encoder and where it is found again. The n-grams of kind `ngram` and `hybrid` lie in the index folder.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderRecord {
+    /// Kind of encoder.
+    pub kind: Encoder,
+    /// Fingerprint; the encoder that searches must have it too.
+    pub fingerprint: String,
+    /// Folder or hub id of a BERT that does not lie in the index folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How the vectors of a BERT's tokens become one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Whether a BERT's vectors are scaled to unit length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<bool>,
+    /// Whether a BERT is given small letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lowercase: Option<bool>,
+    /// Tokens of a text that a BERT reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Share of the BERT in a hybrid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
+}
+
+/// What kind of thing rows were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Titles and synonyms of a catalogue.
+    Catalogue,
+    /// Coded mentions of an annotated corpus.
+    Mentions,
+    /// Terms of another corpus or terminology, with the codes of their concepts.
+    Vocabulary,
+}
+
+/// A catalogue, corpus or vocabulary whose texts are in an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexSource {
+    /// What kind of thing it is.
+    pub kind: SourceKind,
+    /// Its name, for people.
+    pub name: String,
+    /// Where a user's catalogue was read from; none for the shipped one, and for other kinds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Number of texts with a code, repeated ones included.
+    pub rows: usize,
+    /// Hash of them, in hexadecimal digits; of a catalogue [`Catalog::fingerprint`](crate::catalog::Catalog::fingerprint).
+    pub fingerprint: String,
 }
 
 impl Manifest {
+    /// Reads the manifest of an index folder.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] if there is none; those of [`Manifest::parse`].
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let bytes = std::fs::read(&path).map_err(|e| Error::read(path, e))?;
+        Self::parse(&folder.display().to_string(), &String::from_utf8_lossy(&bytes))
+    }
+
     /// Reads a manifest's TOML. `name` is what messages call the index.
     ///
     /// # Errors
@@ -55,12 +132,40 @@ impl Manifest {
         }
         toml::from_str(toml).map_err(|e| broken(format!("manifest.toml: {}", e.message())))
     }
+
+    /// Writes the manifest into an index folder.
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(FILE);
+        let toml = toml::to_string(self).map_err(|e| Error::Artifact {
+            what: "index",
+            name: path.display().to_string(),
+            reason: e.to_string(),
+        })?;
+        crate::artifact::write_atomic(&path, toml.as_bytes())
+    }
+
+    /// Returns the catalogue whose titles are in the index.
+    pub fn catalogue(&self) -> Option<&IndexSource> {
+        self.sources.iter().find(|source| source.kind == SourceKind::Catalogue)
+    }
 }
 
 /// Returns the SHA-256 of `bytes` in hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// Returns the SHA-256 of a file of any size in hexadecimal digits.
+pub(super) fn sha256_of_file(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    std::io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })

@@ -3,17 +3,24 @@
 //! A folder on disk holds `manifest.toml`, `vectors.faiss` (FAISS's own format) and `rows.bin` (the texts' hashes, codes and
 //! origins). Each distinct text is one vector.
 
+mod build;
 mod faiss;
+mod fusion;
 mod manifest;
 mod rows;
 
 use std::{collections::HashMap, path::Path};
 
-use self::{faiss::FaissIndex, manifest::sha256};
 pub use self::{
+    build::IndexSettings,
     faiss::{Metric, available},
-    manifest::{FORMAT, Manifest},
+    fusion::reciprocal_ranks,
+    manifest::{EncoderRecord, FORMAT, IndexSource, Manifest, SourceKind},
     rows::{Entry, Row, SourceRow},
+};
+use self::{
+    faiss::FaissIndex,
+    manifest::{sha256, sha256_of_file},
 };
 use crate::{
     artifact,
@@ -21,45 +28,16 @@ use crate::{
     error::{Error, Result},
 };
 
-const MANIFEST_FILE: &str = "manifest.toml";
 const VECTORS_FILE: &str = "vectors.faiss";
 const ROWS_FILE: &str = "rows.bin";
-/// Texts that are encoded together while building.
-const ENCODE_BATCH: usize = 4096;
-
-/// How an index is built.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IndexSettings {
-    /// FAISS factory string. Default `HNSW8,SQ8`: a graph over vectors of one byte a dimension.
-    pub factory: String,
-    /// How near two vectors are. Default inner product.
-    pub metric: Metric,
-    /// HNSW only: candidates that a search keeps in view. Default 160.
-    pub ef_search: u32,
-    /// Whether the texts of mentions are kept, so that a search can show them. Default yes.
-    pub keep_mention_text: bool,
-    /// What the rows were read from, for people.
-    pub sources: Vec<String>,
-}
-
-impl Default for IndexSettings {
-    fn default() -> Self {
-        Self {
-            factory: "HNSW8,SQ8".into(),
-            metric: Metric::Ip,
-            ef_search: 160,
-            keep_mention_text: true,
-            sources: Vec::new(),
-        }
-    }
-}
 
 /// A row that a search found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
     /// Number of the entry.
     pub entry: usize,
-    /// Inner product (higher is nearer) or squared distance (lower is nearer), as the index's metric says.
+    /// How near it is, higher is nearer: the inner product, or `1 − d²/2` of the distance `d`. Both are the cosine of vectors of
+    /// unit length.
     pub score: f32,
 }
 
@@ -73,50 +51,18 @@ pub struct Index {
 }
 
 impl Index {
-    /// Encodes `sources` and builds an index over them. Equal inputs give equal bytes.
-    ///
-    /// # Errors
-    /// - [`Error::Training`] if no source has any text; [`Error::Faiss`] if FAISS refuses the factory string; those of the encoder.
-    pub fn build(sources: &[SourceRow], encoder: &dyn Embed, settings: IndexSettings) -> Result<Self> {
-        let (entries, texts) = rows::group(sources, settings.keep_mention_text);
-        if entries.is_empty() {
-            return Err(Error::Training { what: "an index", reason: "no row has a text".into() });
-        }
-        let mut vectors = Vec::with_capacity(texts.len() * encoder.dim());
-        for batch in texts.chunks(ENCODE_BATCH) {
-            let batch: Vec<&str> = batch.iter().map(String::as_str).collect();
-            vectors.extend(encoder.embed(&batch)?);
-        }
-        let mut faiss = FaissIndex::new(encoder.dim(), &settings.factory, settings.metric)?;
-        faiss.train_and_add(&vectors)?;
-        let manifest = Manifest {
-            format: FORMAT,
-            encoder: encoder.fingerprint().to_owned(),
-            factory: settings.factory,
-            metric: settings.metric,
-            ef_search: settings.ef_search,
-            dim: encoder.dim(),
-            entries: entries.len(),
-            rows: entries.iter().map(|entry| entry.rows.len()).sum(),
-            vectors_sha256: String::new(),
-            rows_sha256: String::new(),
-            sources: settings.sources,
-        };
-        Self::assemble("(new)".into(), manifest, faiss, entries)
-    }
-
     /// Reads an index folder.
     ///
     /// # Errors
     /// - [`Error::Read`] if a file is missing; [`Error::Artifact`] if one is damaged or of another version.
     pub fn load(folder: &Path) -> Result<Self> {
-        let read = |file: &str| {
-            let path = folder.join(file);
-            std::fs::read(&path).map_err(|e| Error::read(path, e))
-        };
-        let (manifest, vectors, rows) = (read(MANIFEST_FILE)?, read(VECTORS_FILE)?, read(ROWS_FILE)?);
         let name = folder.display().to_string();
-        Self::from_parts(&name, &String::from_utf8_lossy(&manifest), &vectors, &rows)
+        let manifest = Manifest::load(folder)?;
+        let path = folder.join(ROWS_FILE);
+        let rows = std::fs::read(&path).map_err(|e| Error::read(path, e))?;
+        let vectors = folder.join(VECTORS_FILE);
+        let checksums = [(VECTORS_FILE, sha256_of_file(&vectors)?), (ROWS_FILE, sha256(&rows))];
+        Self::checked(&name, manifest, checksums, || FaissIndex::read(&vectors), &rows)
     }
 
     /// Returns the index that ships with Noso.
@@ -137,23 +83,29 @@ impl Index {
     /// # Errors
     /// - [`Error::Artifact`] if one is damaged, does not fit the others, or is of another version.
     pub fn from_parts(name: &str, manifest: &str, vectors: &[u8], rows: &[u8]) -> Result<Self> {
+        let checksums = [(VECTORS_FILE, sha256(vectors)), (ROWS_FILE, sha256(rows))];
+        Self::checked(name, Manifest::parse(name, manifest)?, checksums, || FaissIndex::from_bytes(vectors), rows)
+    }
+
+    /// Holds the parts of a saved index against its manifest. `checksums` are those of its two other files.
+    fn checked(
+        name: &str,
+        manifest: Manifest,
+        checksums: [(&str, String); 2],
+        vectors: impl FnOnce() -> Result<FaissIndex>,
+        rows: &[u8],
+    ) -> Result<Self> {
         let broken = |reason: String| Error::Artifact { what: "index", name: name.into(), reason };
-        let manifest = Manifest::parse(name, manifest)?;
-        for (file, bytes, expected) in
-            [(VECTORS_FILE, vectors, &manifest.vectors_sha256), (ROWS_FILE, rows, &manifest.rows_sha256)]
-        {
-            if sha256(bytes) != *expected {
-                return Err(broken(format!(
-                    "the checksum of {file} does not match manifest.toml: the file is damaged"
-                )));
+        for ((file, found), expected) in checksums.into_iter().zip([&manifest.vectors_sha256, &manifest.rows_sha256]) {
+            if found != *expected {
+                let reason = format!("the checksum of {file} does not match manifest.toml: the file is damaged");
+                return Err(broken(reason));
             }
         }
         let entries: Vec<Entry> = artifact::open(rows::KIND, name, rows)?;
-        let faiss = FaissIndex::from_bytes(vectors).map_err(|e| broken(format!("{VECTORS_FILE}: {e}")))?;
-        if !(1..=65_536).contains(&manifest.ef_search) || faiss.metric() != Some(manifest.metric) {
-            return Err(broken(format!(
-                "{MANIFEST_FILE}: ef_search is out of range or metric is not that of {VECTORS_FILE}"
-            )));
+        let faiss = vectors().map_err(|e| broken(format!("{VECTORS_FILE}: {e}")))?;
+        if faiss.metric() != Some(manifest.metric) {
+            return Err(broken(format!("the metric in manifest.toml is not that of {VECTORS_FILE}")));
         }
         if faiss.len() != entries.len() || faiss.dim() != manifest.dim {
             let (vectors, dim) = (faiss.len(), faiss.dim());
@@ -167,8 +119,14 @@ impl Index {
     }
 
     fn assemble(name: String, manifest: Manifest, mut faiss: FaissIndex, entries: Vec<Entry>) -> Result<Self> {
-        if manifest.factory.contains("HNSW") {
-            faiss.set_parameter("efSearch", f64::from(manifest.ef_search))?;
+        for (kind, parameter, value) in [("HNSW", "efSearch", manifest.ef_search), ("IVF", "nprobe", manifest.nprobe)] {
+            if !(1..=65_536).contains(&value) {
+                let reason = format!("{parameter} is {value}, expected 1 to 65536");
+                return Err(Error::Artifact { what: "index", name, reason });
+            }
+            if manifest.factory.contains(kind) {
+                faiss.set_parameter(parameter, f64::from(value))?;
+            }
         }
         let places = entries.iter().enumerate().map(|(place, entry)| (entry.hash, place)).collect();
         Ok(Self { name, manifest, faiss, entries, places })
@@ -179,18 +137,17 @@ impl Index {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let vectors = self.faiss.to_bytes()?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+        let vectors = folder.join(VECTORS_FILE);
+        // FAISS writes the file itself, so that a large index is not copied in memory.
+        let staged = tempfile::Builder::new().permissions(artifact::permissions()).tempfile_in(folder);
+        let staged = staged.map_err(|e| Error::write(folder, e))?.into_temp_path();
+        self.faiss.write(&staged)?;
+        let vectors_sha256 = sha256_of_file(&staged)?;
+        staged.persist(&vectors).map_err(|e| Error::write(&vectors, e.error))?;
         let rows = artifact::seal(rows::KIND, &self.entries)?;
-        let manifest =
-            Manifest { vectors_sha256: sha256(&vectors), rows_sha256: sha256(&rows), ..self.manifest.clone() };
-        let toml = toml::to_string(&manifest).map_err(|e| Error::Artifact {
-            what: "index",
-            name: self.name.clone(),
-            reason: e.to_string(),
-        })?;
-        artifact::write_atomic(&folder.join(VECTORS_FILE), &vectors)?;
         artifact::write_atomic(&folder.join(ROWS_FILE), &rows)?;
-        artifact::write_atomic(&folder.join(MANIFEST_FILE), toml.as_bytes())
+        Manifest { vectors_sha256, rows_sha256: sha256(&rows), ..self.manifest.clone() }.save(folder)
     }
 
     /// Refuses an encoder other than the one that built the index.
@@ -198,12 +155,13 @@ impl Index {
     /// # Errors
     /// - [`Error::Encoder`] with both fingerprints.
     pub fn check_encoder(&self, encoder: &dyn Embed) -> Result<()> {
-        if self.manifest.encoder == encoder.fingerprint() {
+        let built_with = &self.manifest.encoder.fingerprint;
+        if built_with == encoder.fingerprint() {
             return Ok(());
         }
         Err(Error::Encoder {
             name: self.name.clone(),
-            built_with: self.manifest.encoder.clone(),
+            built_with: built_with.clone(),
             searched_with: encoder.fingerprint().to_owned(),
         })
     }
@@ -218,6 +176,10 @@ impl Index {
         let k = k.min(self.entries.len());
         let (scores, rows) = self.faiss.search(queries, k)?;
         let hit = |(&score, &row): (&f32, &i64)| {
+            let score = match self.manifest.metric {
+                Metric::Ip => score,
+                Metric::L2 => 1.0 - score / 2.0,
+            };
             usize::try_from(row).ok().filter(|&row| row < self.entries.len()).map(|entry| Hit { entry, score })
         };
         let pairs: Vec<_> = scores.iter().zip(&rows).map(hit).collect();
@@ -232,6 +194,11 @@ impl Index {
     /// Returns all entries; a hit's number is a place here.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Returns the folder it was read from, or what stands for one.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the manifest. Its checksums are empty until the index is saved.

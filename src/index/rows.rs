@@ -45,7 +45,7 @@ pub struct Row {
 /// Groups coded texts by normalised text, in order of first sight, and counts equal rows.
 ///
 /// Texts that are empty after normalisation are left out. The texts themselves stay where they are titles or synonyms, and
-/// those of mentions where `keep_mention_text` allows it.
+/// those of mentions and of other corpora's terms where `keep_mention_text` allows it.
 pub(super) fn group(sources: &[SourceRow], keep_mention_text: bool) -> (Vec<Entry>, Vec<String>) {
     let mut places: HashMap<u64, usize> = HashMap::new();
     let (mut entries, mut texts): (Vec<Entry>, Vec<String>) = (Vec::new(), Vec::new());
@@ -60,7 +60,7 @@ pub(super) fn group(sources: &[SourceRow], keep_mention_text: bool) -> (Vec<Entr
             entries.len() - 1
         });
         let entry = &mut entries[place];
-        let may_keep = keep_mention_text || !matches!(source.origin, Origin::Mention { .. });
+        let may_keep = keep_mention_text || matches!(source.origin, Origin::Title | Origin::Synonym);
         if may_keep && entry.text.is_none() {
             entry.text = Some(source.text.clone());
         }

@@ -1,6 +1,8 @@
 //! Named-entity recognition: documents come in, the mentions in each leave.
 
 pub mod align;
+#[cfg(feature = "neural")]
+pub mod bert;
 pub mod crf;
 pub mod llm;
 

@@ -12,9 +12,10 @@ mod parameters;
 pub mod pretrained;
 pub mod recompute;
 pub mod tokenizer;
+pub mod word_pieces;
 
 pub use self::{
     masks::Masks,
-    packed::Packed,
+    packed::{Packed, divide},
     parameters::{Init, Parameters},
 };

@@ -62,3 +62,31 @@ impl Packed {
         Ok(Tensor::from_vec(firsts, self.lengths.len(), device)?)
     }
 }
+
+/// Divides sequences, named by their numbers, into runs of at most `most` tokens together, or of one sequence that is longer.
+pub fn divide(order: &[usize], tokens: impl Fn(usize) -> usize, most: usize) -> Vec<&[usize]> {
+    let (mut batches, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (at, &number) in order.iter().enumerate() {
+        sum += tokens(number);
+        if sum > most && at > start {
+            batches.push(&order[start..at]);
+            (start, sum) = (at, tokens(number));
+        }
+    }
+    batches.extend((start < order.len()).then(|| &order[start..]));
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_sequence_once_within_the_budget() {
+        let lengths = [9, 7, 4, 4, 3, 3, 1];
+        let order: Vec<usize> = (0..lengths.len()).collect();
+        let batches = divide(&order, |number| lengths[number], 8);
+        assert_eq!(batches, [&[0][..], &[1], &[2, 3], &[4, 5, 6]]);
+        assert!(divide(&[], |_| 1, 8).is_empty());
+    }
+}

@@ -89,6 +89,11 @@ impl Parameters {
         &self.variables
     }
 
+    /// Takes a variable out: it is no longer trained or saved with the others.
+    pub fn remove(&mut self, name: &str) -> Option<Var> {
+        self.variables.remove(name)
+    }
+
     /// Returns where the weights lie.
     pub fn device(&self) -> &Device {
         &self.device
@@ -120,7 +125,15 @@ impl Parameters {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors = self.variables.iter().map(|(name, variable)| (name.as_str(), variable.as_tensor()));
+        self.save_as(path, str::to_owned)
+    }
+
+    /// Writes all variables to a safetensors file, atomically, under other names.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String) -> Result<()> {
+        let tensors = self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor()));
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
             what: "weights",

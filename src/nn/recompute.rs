@@ -75,7 +75,8 @@ impl Tape {
 fn collect(loss: &Tensor, variables: &[&Var], sums: &mut [Option<Tensor>]) -> Result<()> {
     let mut store = loss.backward()?;
     for (variable, sum) in variables.iter().zip(sums) {
-        *sum = add(sum.take(), store.remove(variable))?;
+        // A gradient comes with its own way back: it would be differentiated again, and holds on to the activations.
+        *sum = add(sum.take(), store.remove(variable).map(|gradient| gradient.detach()))?;
     }
     Ok(())
 }

@@ -5,30 +5,31 @@ use std::{
     sync::Arc,
 };
 
-use super::{Pipeline, second_look::SecondLook, shots::draw_select_shots};
+use super::{
+    Pipeline,
+    retrieve::{load_encoder, load_retriever},
+    second_look::SecondLook,
+    shots::draw_select_shots,
+};
+#[cfg(feature = "neural")]
+use crate::ner::bert::BertNer;
 use crate::{
-    catalog::{Abbreviations, Catalog},
-    config::{Device, Encoder, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine, RetrievalConfig},
+    config::{Device, LlmConfig, NerConfig, NerEngine, PipelineConfig, RerankEngine},
     corpus,
-    data::{AnnotatedDocument, Origin},
+    data::AnnotatedDocument,
     embed::{Embed, ngram::NgramEncoder},
     error::{Error, Result},
-    index::{Index, IndexSettings, SourceRow},
     llm::{self, Generate},
     ner::{Ner, crf::CrfNer, llm::LlmNer},
     prompt::{Prompt, Task},
     rerank::{
         Rerank,
+        first::First,
         llm::LlmRerank,
         nearest::{Nearest, NearestModel},
     },
-    retrieval::{RetrievalSettings, Retriever, SearchedIndex},
+    retrieval::Retriever,
 };
-
-/// Name of the encoder file in an index folder.
-pub const ENCODER_FILE: &str = "encoder.bin";
-/// Power of the cosine in the vote that orders candidates (`experiments/LOG.md`, Linking).
-const VOTE_POWER: f32 = 8.0;
 
 impl Pipeline {
     /// Loads every model that `config` names, or the shipped one where it names none.
@@ -133,11 +134,25 @@ fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box
             let prompt = Prompt::load_for(&settings.prompt, Task::Extract)?;
             Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
         }
+        NerEngine::Bert => load_bert(config),
         NerEngine::Crf => Ok(Box::new(match &config.model {
             Some(path) => CrfNer::load(path)?,
             None => CrfNer::shipped()?,
         })),
     }
+}
+
+#[cfg(feature = "neural")]
+fn load_bert(config: &NerConfig) -> Result<Box<dyn Ner>> {
+    let missing =
+        || Error::Setting { key: "ner.model".into(), expected: "the folder of a model".into(), got: "none".into() };
+    let folder = config.model.as_ref().ok_or_else(missing)?;
+    Ok(Box::new(BertNer::load(&folder.to_string_lossy(), config)?))
+}
+
+#[cfg(not(feature = "neural"))]
+fn load_bert(_: &NerConfig) -> Result<Box<dyn Ner>> {
+    Err(Error::NotBuilt { engine: "the engine `bert`", feature: "neural" })
 }
 
 fn no_model() -> Error {
@@ -172,6 +187,7 @@ fn load_rerank(
                 .then(|| SecondLook::new(second_look, engine.clone(), model, rerank.candidates));
             Ok((Box::new(engine), look.transpose()?))
         }
+        RerankEngine::First => Ok((Box::new(First::new(rerank.candidates)), None)),
         RerankEngine::Nearest => {
             let model = match &rerank.model {
                 Some(path) => NearestModel::load(path)?,
@@ -182,65 +198,13 @@ fn load_rerank(
             if encoder.fingerprint() != model.encoder {
                 encoders.push(Arc::new(NgramEncoder::shipped()?));
             }
+            if encoders.iter().all(|encoder| encoder.fingerprint() != model.encoder) {
+                let name = rerank.model.as_ref().map_or_else(|| "(shipped)".into(), |path| path.display().to_string());
+                let (wanted, got) = (&model.encoder, encoder.fingerprint());
+                let reason = format!("it reads vectors of the encoder {wanted}, the index is one of {got}");
+                return Err(Error::Artifact { what: "re-ranking model", name, reason });
+            }
             Ok((Box::new(Nearest::new(model, &encoders, rerank.candidates)), None))
         }
     }
-}
-
-/// Loads index and catalogue.
-///
-/// # Errors
-/// Those of reading them, and [`crate::Error::Encoder`] if index and encoder do not belong together.
-pub fn load_retriever(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Retriever> {
-    let retriever = load_indexes(config, encoder)?;
-    Ok(match &config.abbreviations {
-        None => retriever,
-        Some(name) if name.as_os_str() == "shipped" => retriever.with_abbreviations(Abbreviations::shipped()),
-        Some(path) => retriever.with_abbreviations(Abbreviations::load(path)?),
-    })
-}
-
-fn load_indexes(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Retriever> {
-    let index = Arc::new(match &config.index {
-        Some(folder) => Index::load(folder)?,
-        None => Index::shipped()?,
-    });
-    let settings = RetrievalSettings { neighbours: config.neighbours, vote_power: VOTE_POWER, unit: config.unit };
-    let Some(path) = &config.catalog else {
-        let indexes = vec![SearchedIndex { index, titles: true }];
-        return Retriever::new(encoder.clone(), indexes, Arc::new(Catalog::shipped()?), false, settings);
-    };
-    // A catalogue of the user's own: its wordings are indexed on the spot and replace the index's; the index's mentions stay, as
-    // far as their codes are in the catalogue.
-    let catalog = Arc::new(Catalog::load(path)?);
-    let own = IndexSettings { factory: "SQ8".into(), ..IndexSettings::default() };
-    let titles = Arc::new(Index::build(&catalog_rows(&catalog), encoder.as_ref(), own)?);
-    let indexes = vec![SearchedIndex { index: titles, titles: true }, SearchedIndex { index, titles: false }];
-    Retriever::new(encoder.clone(), indexes, catalog, true, settings)
-}
-
-/// Loads the encoder that belongs to the configured index.
-///
-/// # Errors
-/// Those of reading its file.
-pub fn load_encoder(config: &RetrievalConfig) -> Result<Arc<dyn Embed>> {
-    let in_index = config.index.as_deref().map(|folder: &Path| folder.join(ENCODER_FILE)).filter(|file| file.is_file());
-    match config.encoder {
-        Encoder::Ngram => Ok(Arc::new(match config.encoder_model.clone().or(in_index) {
-            Some(path) => NgramEncoder::load(&path)?,
-            None => NgramEncoder::shipped()?,
-        })),
-    }
-}
-
-/// Lists a catalogue's titles and synonyms as rows of an index.
-pub fn catalog_rows(catalog: &Catalog) -> Vec<SourceRow> {
-    let mut rows = Vec::new();
-    for entry in catalog.entries() {
-        let code = || entry.code.clone();
-        rows.push(SourceRow { text: entry.title.to_string(), code: code(), origin: Origin::Title });
-        let synonyms = entry.synonyms.iter();
-        rows.extend(synonyms.map(|text| SourceRow { text: text.clone(), code: code(), origin: Origin::Synonym }));
-    }
-    rows
 }

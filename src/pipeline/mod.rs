@@ -2,10 +2,14 @@
 
 mod decide;
 mod load;
+mod retrieve;
 mod second_look;
 mod shots;
+mod sources;
 
-pub use load::{ENCODER_FILE, Models, catalog_rows, load_encoder, load_retriever};
+pub use load::Models;
+pub use retrieve::{BERT_FOLDER, ENCODER_FILE, load_bert, load_encoder, load_retriever};
+pub use sources::{catalog_rows, catalog_source, mention_rows, rows_source, vocabulary_rows};
 
 use rayon::prelude::*;
 

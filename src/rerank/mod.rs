@@ -1,5 +1,6 @@
 //! Re-ranking: a mention with its candidates comes in, the chosen code with its confidence leaves.
 
+pub mod first;
 pub mod llm;
 pub mod nearest;
 

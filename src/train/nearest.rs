@@ -9,7 +9,6 @@ use rayon::prelude::*;
 
 use crate::{
     catalog::Catalog,
-    config::CandidateUnit,
     corpus::annotator,
     data::{AnnotatedDocument, Candidate, Match, Mention, Origin},
     embed::Embed,
@@ -188,7 +187,7 @@ fn retriever(
     }
     let index_settings = IndexSettings { factory: "SQ8".into(), ..IndexSettings::default() };
     let index = Arc::new(Index::build(&rows, encoder.as_ref(), index_settings)?);
-    let retrieval = RetrievalSettings { neighbours: settings.neighbours, vote_power: 8.0, unit: CandidateUnit::Code };
+    let retrieval = RetrievalSettings { neighbours: settings.neighbours, ..RetrievalSettings::default() };
     Retriever::new(encoder.clone(), vec![SearchedIndex { index, titles: true }], catalog.clone(), false, retrieval)
 }
 
@@ -206,12 +205,15 @@ fn train_classifier(
     let mentions =
         coded.iter().flat_map(|coded| coded.rows()).map(|(mention, code)| (mention.text.as_str(), code, 1.0));
     let wordings = wordings.iter().map(|row| (row.text.as_str(), &row.code, WORDING_WEIGHT));
-    let mut examples = Vec::new();
-    for (text, code, weight) in mentions.chain(wordings) {
-        if let Ok(gold) = codes.binary_search(code) {
-            examples.push(Example { vector: encoder.embed(&[text])?, gold, weight });
-        }
-    }
+    let rows: Vec<(&str, &IcdCode, f32)> = mentions.chain(wordings).collect();
+    // All at once: an encoder on a transformer is many times slower text by text.
+    let vectors = encoder.embed(&rows.iter().map(|(text, ..)| *text).collect::<Vec<_>>())?;
+    let example = |((_, code, weight), vector): (&(&str, &IcdCode, f32), &[f32])| {
+        let gold = codes.binary_search(code).ok()?;
+        Some(Example { vector: vector.to_vec(), gold, weight: *weight })
+    };
+    let examples: Vec<Example> =
+        rows.iter().zip(vectors.chunks_exact(encoder.dim().max(1))).filter_map(example).collect();
     Ok(Classifier::train(encoder.dim(), codes, &examples, settings.classifier))
 }
 

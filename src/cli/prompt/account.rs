@@ -200,6 +200,7 @@ fn rule(decided_by: DecidedBy) -> &'static str {
         DecidedBy::Direct => "an index entry with the same words",
         DecidedBy::Model => "the model",
         DecidedBy::First => "the order of the candidates, as the answer could not be used",
+        DecidedBy::FirstCandidate => "the order of the candidates",
         DecidedBy::BackOff => "backing off to the group",
         DecidedBy::Abstained => "abstaining",
     }

@@ -1,7 +1,15 @@
 //! `noso train`: from a corpus to a model. One file a job.
 
 mod crf;
+#[cfg(feature = "neural")]
+mod encoder;
+#[cfg(feature = "neural")]
+mod fit;
+#[cfg(feature = "neural")]
+mod linker;
 mod nearest;
+#[cfg(feature = "neural")]
+mod ner;
 
 use std::process::ExitCode;
 
@@ -20,6 +28,15 @@ enum Job {
     Crf(crf::Args),
     /// Train the re-ranker: score, classifier and calibrators
     Nearest(nearest::Args),
+    /// Train an encoder as masked language model, from scratch or from another one
+    #[cfg(feature = "neural")]
+    Encoder(Box<encoder::Args>),
+    /// Train a BERT recogniser of mentions: token classifier or bi-encoder
+    #[cfg(feature = "neural")]
+    Ner(Box<ner::Args>),
+    /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
+    #[cfg(feature = "neural")]
+    Linker(Box<linker::Args>),
 }
 
 /// Trains the model that was asked for.
@@ -30,5 +47,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.job {
         Job::Crf(args) => crf::run(args),
         Job::Nearest(args) => nearest::run(args),
+        #[cfg(feature = "neural")]
+        Job::Encoder(args) => encoder::run(args),
+        #[cfg(feature = "neural")]
+        Job::Ner(args) => ner::run(args),
+        #[cfg(feature = "neural")]
+        Job::Linker(args) => linker::run(args),
     }
 }

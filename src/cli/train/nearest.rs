@@ -15,7 +15,7 @@ use crate::{
 #[command(after_long_help = "\
 Example
 
-  noso index build --corpus ruccod/train --output my-index
+  noso index build --mentions ruccod/train --output my-index
   noso train nearest --corpus ruccod/train --index my-index --output nearest.bin
   noso code --index my-index --set rerank.model=nearest.bin 'Хронический гастрит'")]
 pub struct Args {

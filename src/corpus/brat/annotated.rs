@@ -176,7 +176,7 @@ impl<'a> Repair<'_, 'a> {
                         marked.push(Marked { line: entity, number: line.number, code: None, notes: 0 });
                     }
                 }
-                Content::Note { target, resource, code } => {
+                Content::Note { target, resource, code, .. } => {
                     self.note(&mut marked, line.number, (target, resource, code))
                 }
                 Content::Other => self.add(Fault::OtherAnnotation, line.number),

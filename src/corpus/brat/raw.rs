@@ -5,11 +5,16 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     super::{
         folder,
+        offsets::Offsets,
         report::{Fault, RepairReport},
     },
+    annotated::AnnotatedReader,
     standoff::{Content, parse},
 };
-use crate::error::{Error, Result};
+use crate::{
+    data::Span,
+    error::{Error, Result},
+};
 
 /// Entities of a folder, as the evaluator compares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,27 @@ pub fn read_raw(path: &Path) -> Result<RawCorpus> {
         }
     }
     if corpus.documents.is_empty() { Err(folder::nothing_in(path, ".ann")) } else { Ok(corpus) }
+}
+
+/// Reads a folder's annotation put right as for training, in the same form: spans found again, codes parsed. Entities without a code are left
+/// out, and counted.
+///
+/// # Errors
+/// - [`Error::Read`] if the folder or one of its documents cannot be read, or there is none.
+pub fn read_repaired(path: &Path) -> Result<RawCorpus> {
+    let mut reader = AnnotatedReader::open(path)?;
+    let mut documents = BTreeMap::new();
+    for annotated in reader.by_ref() {
+        let annotated = annotated?;
+        let offsets = Offsets::new(&annotated.document.text);
+        let place = |span: Span| (offsets.char(span.start_byte()) as i64, offsets.char(span.end_byte()) as i64);
+        let coded = annotated.entities.iter().filter_map(|entity| {
+            let (start, end) = place(entity.span);
+            Some((start, end, entity.code.as_ref()?.to_string()))
+        });
+        documents.insert(annotated.document.id.clone(), coded.collect());
+    }
+    Ok(RawCorpus { documents, report: reader.report().clone() })
 }
 
 struct Raw<'a> {

@@ -22,11 +22,12 @@ pub(super) struct Line<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content<'a> {
     Entity(EntityLine<'a>),
-    /// A note that gives entity `target` a `code` of a `resource` such as `ICD_codes`.
+    /// A note that gives entity `target` a `code` of a `resource` such as `ICD_codes`; `name` is the note's last column.
     Note {
         target: &'a str,
         resource: &'a str,
         code: &'a str,
+        name: Option<&'a str>,
     },
     /// A relation, event, attribute, equivalence or remark.
     Other,
@@ -112,13 +113,13 @@ fn parse_entity<'a>(id: &'a str, middle: &'a str, quote: Option<&'a str>) -> Opt
     Some(EntityLine { id, label, start_char, end_char, pieces, quote: quote.unwrap_or_default(), continued: 0 })
 }
 
-fn parse_note<'a>(middle: &'a str, code: Option<&'a str>) -> Option<Content<'a>> {
+fn parse_note<'a>(middle: &'a str, last: Option<&'a str>) -> Option<Content<'a>> {
     let mut words = middle.split_whitespace();
     let (Some("Reference"), Some(target), Some(link)) = (words.next(), words.next(), words.next()) else { return None };
     let (resource, row) = link.split_once(':')?;
     // Some tools put the code in the place of the row, and its name in the place of the code.
-    let code = if resource == super::RESOURCE { code? } else { row };
-    Some(Content::Note { target, resource, code })
+    let code = if resource == super::RESOURCE { last? } else { row };
+    Some(Content::Note { target, resource, code, name: last })
 }
 
 #[cfg(test)]
@@ -136,7 +137,7 @@ mod tests {
             contents("T1\ticd_code 0 12\tОстрый ринит\r\nN1\tReference T1 ICD_codes:17\tJ00\n\n#1\tRemark T1\tok\n");
         let [Content::Entity(entity), note, Content::Blank, Content::Other] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((entity.start_char, entity.end_char, entity.quote), (0, 12, "Острый ринит"));
-        assert_eq!(*note, Content::Note { target: "T1", resource: "ICD_codes", code: "J00" });
+        assert_eq!(*note, Content::Note { target: "T1", resource: "ICD_codes", code: "J00", name: Some("J00") });
     }
 
     #[test]

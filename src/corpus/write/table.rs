@@ -104,6 +104,7 @@ fn support(support: &Support) -> String {
         Origin::Title => "title".to_owned(),
         Origin::Synonym => "synonym".to_owned(),
         Origin::Mention { annotator } => format!("annotator {annotator}"),
+        Origin::Vocabulary => "vocabulary".to_owned(),
     };
     let nearness = if support.exact { "same words".to_owned() } else { format!("{:.2}", support.similarity) };
     if support.count > 1 { format!("{origin} {nearness} ×{}", support.count) } else { format!("{origin} {nearness}") }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, FitSettings, Task};
+use super::{FitSettings, Task, optimiser::Optimiser};
 use crate::{
     artifact,
     error::{Error, Result},
@@ -64,7 +64,7 @@ struct Frame {
     seed: u64,
     shuffle: bool,
     examples: usize,
-    tokens: usize,
+    data: u64,
 }
 
 impl Frame {
@@ -77,7 +77,7 @@ impl Frame {
             seed: settings.seed,
             shuffle: settings.shuffle,
             examples: task.len(),
-            tokens: (0..task.len()).map(|example| task.tokens(example)).sum(),
+            data: task.fingerprint(),
         }
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn best_path(folder: &Path) -> PathBuf {
 pub(super) fn save(
     folder: &Path,
     parameters: &Parameters,
-    optimiser: &AdamW,
+    optimiser: &Optimiser,
     state: &State,
     settings: &FitSettings,
     task: &dyn Task,
@@ -123,7 +123,7 @@ pub(super) fn save(
 pub(super) fn load(
     folder: &Path,
     parameters: &Parameters,
-    optimiser: &mut AdamW,
+    optimiser: &mut Optimiser,
     settings: &FitSettings,
     task: &dyn Task,
 ) -> Result<State> {

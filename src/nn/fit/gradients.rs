@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{FitSettings, Task, batches};
 use crate::{
     error::Result,
-    nn::{Masks, recompute},
+    nn::{Masks, ops, recompute},
 };
 
 /// Gradients in the order of the weights, `None` where a weight took no part.
@@ -113,29 +113,7 @@ impl Part {
 /// # Errors
 /// Those of the device.
 pub(super) fn norm(gradients: &Gradients) -> Result<f64> {
-    let squares = |gradient: &Option<Tensor>| -> Result<f64> {
-        let Some(gradient) = gradient else { return Ok(0.0) };
-        if !gradient.device().is_cpu() {
-            return Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?));
-        }
-        let gradient = gradient.contiguous()?;
-        let (storage, layout) = gradient.storage_and_layout();
-        let (candle_core::Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-            return Ok(0.0);
-        };
-        // Rows of 4096 in f32, their sums in f64: as exact as needed, and the inner loop vectorises.
-        let row = |row: &[f32]| {
-            let (lanes, rest) = row.as_chunks::<16>();
-            let mut sums = [0f32; 16];
-            for lane in lanes {
-                for (sum, x) in sums.iter_mut().zip(lane) {
-                    *sum += x * x;
-                }
-            }
-            f64::from(sums.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>())
-        };
-        Ok(storage.as_slice::<f32>()?[start..end].chunks(4096).map(row).sum())
-    };
+    let squares = |gradient: &Option<Tensor>| gradient.as_ref().map_or(Ok(0.0), ops::sum_of_squares);
     let each: Vec<Result<f64>> = gradients.par_iter().map(squares).collect();
     Ok(each.into_iter().sum::<Result<f64>>()?.sqrt())
 }

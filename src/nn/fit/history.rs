@@ -1,13 +1,13 @@
 //! The record of a run: a line of JSON a step and an evaluation in `losses.jsonl`.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     artifact,
@@ -39,9 +39,10 @@ pub struct EvaluationRecord {
     /// Epoch, from 1.
     pub epoch: usize,
     /// Decides which checkpoint is best: higher is better.
+    #[serde(deserialize_with = "number_or_null")]
     pub score: f32,
     /// Further figures by name.
-    pub figures: Map<String, Value>,
+    pub figures: BTreeMap<String, f32>,
 }
 
 /// What happened in a run, in order.
@@ -60,6 +61,11 @@ pub struct History {
 enum Line {
     Evaluation(EvaluationRecord),
     Step(StepRecord),
+}
+
+/// JSON has no NaN: it is written as null.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NAN))
 }
 
 /// A history that is written down as it happens.

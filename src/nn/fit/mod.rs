@@ -1,12 +1,15 @@
 //! The one training loop: a [`Task`] and the parameters it moves come in, the best checkpoint and the history of losses leave.
+//!
+//! Each batch is divided into shards, one a thread, whose gradients are summed in a fixed order: a run comes to the same bits on any number
+//! of cores, and so does one that was cut off and resumed.
 
-mod adamw;
 mod batches;
 mod checkpoint;
 mod curve;
 mod gradients;
 mod history;
 mod memory;
+mod optimiser;
 mod run;
 mod schedule;
 mod settings;
@@ -15,7 +18,6 @@ mod watch;
 use candle_core::Tensor;
 
 pub use self::{
-    adamw::AdamW,
     history::{EvaluationRecord, History, StepRecord},
     run::{Place, fit, fit_watched},
     schedule::{Schedule, WarmUp},
@@ -44,6 +46,12 @@ pub trait Task: Sync {
 
     /// Returns the number of tokens of an example, by which batches are divided among threads.
     fn tokens(&self, example: usize) -> usize;
+
+    /// Returns a number that tells these examples from others and stays the same over a run: a checkpoint belongs to a run with the same
+    /// one. By default the number of tokens.
+    fn fingerprint(&self) -> u64 {
+        (0..self.len()).map(|example| self.tokens(example) as u64).sum()
+    }
 
     /// Prepares an epoch, counted from 0; called before its first batch, also when a run resumes within it.
     ///

@@ -8,11 +8,12 @@ use std::{
 use candle_core::Var;
 
 use super::{
-    AdamW, EvaluationRecord, FitSettings, History, StepRecord, Task, Watch, batches,
+    EvaluationRecord, FitSettings, History, StepRecord, Task, Watch, batches,
     checkpoint::{self, State},
     curve, gradients,
     history::Log,
     memory,
+    optimiser::Optimiser,
 };
 use crate::{
     error::{Error, Result},
@@ -49,7 +50,8 @@ pub struct Place<'a> {
 ///
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
 /// left), `losses.jsonl` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
-/// with any number of threads; `settings.shards` alone decides the order of sums.
+/// with any number of threads; `settings.shards` alone decides the order of sums. Settings that say which examples come when (and the
+/// examples themselves) must be those of the checkpoint; others, such as a lower learning rate after a loss of NaN, may change.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
@@ -71,7 +73,7 @@ pub fn fit_watched(
     if !place.resume && path.exists() {
         return Err(Error::write(path, std::io::ErrorKind::AlreadyExists.into()));
     }
-    let mut optimiser = AdamW::new(parameters, settings)?;
+    let mut optimiser = Optimiser::new(parameters, settings)?;
     let state = checkpoint::load(place.folder, parameters, &mut optimiser, settings, task)?;
     memory::check(parameters, task, settings)?;
     let log = Log::open(place.folder, state.step, state.evaluations)?;
@@ -100,7 +102,7 @@ struct Run<'a> {
     settings: &'a FitSettings,
     folder: &'a Path,
     watch: &'a mut dyn Watch,
-    optimiser: AdamW,
+    optimiser: Optimiser,
     state: State,
     log: Log,
     /// Of the whole run.
@@ -138,7 +140,7 @@ impl Run<'_> {
         let batches: Vec<&[usize]> = order.chunks(settings.batch).collect();
         while let Some(rest) = batches.get(self.state.batch..).filter(|rest| !rest.is_empty()) {
             self.step(task, &rest[..rest.len().min(settings.accumulation)])?;
-            if settings.evaluate_steps > 0 && self.state.step % settings.evaluate_steps == 0 {
+            if self.state.step.is_multiple_of(settings.evaluate_steps) {
                 self.evaluate(task)?;
                 if self.state.exhausted {
                     return Ok(());
@@ -187,7 +189,8 @@ impl Run<'_> {
         if best {
             self.parameters.save(&checkpoint::best_path(self.folder))?;
         }
-        let figures = evaluation.figures.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let finite = evaluation.figures.into_iter().filter(|(_, value)| value.is_finite());
+        let figures = finite.map(|(name, value)| (name.to_owned(), value as f32)).collect();
         let (step, epoch) = (self.state.step, self.state.epoch.min(self.settings.epochs - 1) + 1);
         let record = EvaluationRecord { step, epoch, score: evaluation.score as f32, figures };
         self.watch.evaluation(&record, best);
@@ -199,7 +202,7 @@ impl Run<'_> {
     fn save_if_due(&mut self, task: &dyn Task) -> Result<()> {
         let settings = self.settings;
         let stop = self.watch.stop();
-        let by_steps = settings.checkpoint_steps > 0 && self.state.step % settings.checkpoint_steps == 0;
+        let by_steps = self.state.step.is_multiple_of(settings.checkpoint_steps); // no step is one of 0
         let minutes = Duration::from_secs_f64(settings.checkpoint_minutes * 60.0);
         let by_time = settings.checkpoint_minutes > 0.0 && self.saved.elapsed() >= minutes;
         if stop || by_steps || by_time {

@@ -1,9 +1,10 @@
 //! The learning rate's course over a run.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Course of the learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Stays at its height.

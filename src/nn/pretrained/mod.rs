@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     Parameters,
-    bert::{Bert, BertConfig},
+    bert::{Bert, BertConfig, Family},
     tokenizer::Tokenizer,
 };
 use crate::{
@@ -90,12 +90,26 @@ impl Pretrained {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        self.parameters.save(&folder.join(WEIGHTS_FILE))?;
+        let prefix = self.prefix();
+        let is_encoders = |name: &str| ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
+        let whole_name = |name: &str| if is_encoders(name) { format!("{prefix}{name}") } else { name.to_owned() };
+        self.parameters.save_as(&folder.join(WEIGHTS_FILE), whole_name)?;
         self.tokenizer.save(folder, self.config.max_tokens())?;
         let mut whole = self.extra.clone();
         whole.append(&mut self.config_json());
         whole.insert("dtype".into(), "float32".into());
         write_atomic(&folder.join(CONFIG_FILE), format!("{:#}\n", Value::Object(whole)).as_bytes())
+    }
+
+    /// Returns the prefix under which transformers keeps the encoder's weights in the class that `architectures` names: none in the bare
+    /// encoder's own class.
+    fn prefix(&self) -> &'static str {
+        let class = self.extra.get("architectures").and_then(|classes| classes.get(0)?.as_str()).unwrap_or("Model");
+        match self.config.family {
+            _ if class.ends_with("Model") => "",
+            Family::Bert => "bert.",
+            Family::Roberta | Family::XlmRoberta => "roberta.",
+        }
     }
 
     /// Returns a hash over configuration, variables and tokenizer, 16 hexadecimal digits, which changes whenever the vectors would.

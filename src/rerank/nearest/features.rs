@@ -222,7 +222,7 @@ impl RowSummary {
             for support in &candidate.support {
                 match support.origin {
                     Origin::Title => row.title = row.title.max(support.similarity),
-                    Origin::Synonym => row.synonym = row.synonym.max(support.similarity),
+                    Origin::Synonym | Origin::Vocabulary => row.synonym = row.synonym.max(support.similarity),
                     Origin::Mention { annotator } => {
                         let annotator = usize::from(annotator) % ANNOTATORS;
                         row.mention[annotator] = row.mention[annotator].max(support.similarity);

@@ -1,0 +1,141 @@
+//! `noso train encoder`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use candle_core::Device;
+
+use super::fit::{Bar, FitArgs};
+use crate::{
+    cli::DONE,
+    corpus::{Documents, InputFormat, ReadOptions, Source},
+    error::Result,
+    nn::{fit::Place, pretrained::Pretrained},
+    train::encoder::{self, EncoderSettings, MaskSettings, Report, Sizes},
+};
+
+/// Train an encoder as masked language model, from scratch or from another one
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example
+
+  noso train encoder --texts ruccod/train --texts abstracts.jsonl --output my-encoder
+  noso train encoder --init my-encoder --texts notes/ --epochs 3 --output adapted-encoder")]
+pub struct Args {
+    /// Texts: a folder (brat or .txt), a .jsonl, .csv or .txt file (may be given several times)
+    #[arg(long, value_name = "PATH", required = true)]
+    texts: Vec<PathBuf>,
+    /// Format of the texts
+    #[arg(long, value_enum, default_value_t)]
+    input_format: InputFormat,
+    /// Go on from this encoder's folder instead of drawing a new one
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["vocabulary", "cased", "layers", "hidden", "heads", "intermediate", "positions"])]
+    init: Option<PathBuf>,
+    /// Word pieces of a new encoder
+    #[arg(long, value_name = "N", default_value_t = 8000)]
+    vocabulary: usize,
+    /// Tell capital letters from small ones
+    #[arg(long)]
+    cased: bool,
+    /// Layers of a new encoder
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    layers: usize,
+    /// Numbers a token
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    hidden: usize,
+    /// Attention heads
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    heads: usize,
+    /// Numbers a token within the feed-forward part [default: 4 × hidden]
+    #[arg(long, value_name = "N")]
+    intermediate: Option<usize>,
+    /// Most tokens that the encoder will take
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    positions: usize,
+    /// Most tokens of a training example
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    length: usize,
+    /// Give each text an example of its own instead of putting short ones together
+    #[arg(long)]
+    no_packing: bool,
+    /// Share of the tokens that are hidden
+    #[arg(long, value_name = "X", default_value_t = 0.15)]
+    mask_share: f64,
+    /// Hide single word pieces instead of whole words
+    #[arg(long)]
+    mask_pieces: bool,
+    /// Hold out every N-th text for evaluation; 0 holds out none
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    held_out: usize,
+    /// Folder to write, in the form of Hugging Face
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    #[command(flatten)]
+    fit: FitArgs,
+}
+
+/// Trains an encoder and writes its folder.
+///
+/// # Errors
+/// If the texts cannot be read or are too few, a setting is out of its range, or the folder cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let texts = args.read()?;
+    let defaults = EncoderSettings::default();
+    let settings = EncoderSettings {
+        length: args.length,
+        pack: !args.no_packing,
+        held_out: args.held_out,
+        mask: MaskSettings { share: args.mask_share, whole_words: !args.mask_pieces },
+        fit: args.fit.over(defaults.fit),
+    };
+    let model = match &args.init {
+        Some(folder) => Pretrained::load(&folder.display().to_string(), &Device::Cpu)?,
+        None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
+    };
+    let place = Place { folder: &args.output, resume: args.fit.resume };
+    let report = encoder::train(model, &texts, &settings, place, &mut Bar::new()?)?;
+    tell(args, &report);
+    Ok(DONE)
+}
+
+fn tell(args: &Args, report: &Report) {
+    let Report { examples, tokens, vocabulary, parameters, .. } = report;
+    let output = args.output.display();
+    eprintln!(
+        "{output}: {parameters} parameters, {vocabulary} word pieces, taught {tokens} tokens in {examples} examples"
+    );
+    if let Some(reached) = &report.reached {
+        let figures: Vec<String> = reached.figures.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        eprintln!("on hidden words of texts held out: {}", figures.join(", "));
+    }
+}
+
+impl Args {
+    /// Reads all texts; one that cannot be read is told and left out.
+    fn read(&self) -> Result<Vec<String>> {
+        let options = ReadOptions { format: self.input_format, ..ReadOptions::default() };
+        let mut texts = Vec::new();
+        for path in &self.texts {
+            let mut documents = Documents::open(Source::Path(path.clone()), &options)?;
+            for document in &mut documents {
+                match document {
+                    Ok(document) => texts.push(document.text),
+                    Err(error) => eprintln!("warning: {error}"),
+                }
+            }
+            eprintln!("{}: {}", path.display(), documents.report());
+        }
+        Ok(texts)
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            vocabulary: self.vocabulary,
+            lowercase: !self.cased,
+            layers: self.layers,
+            hidden: self.hidden,
+            heads: self.heads,
+            intermediate: self.intermediate.unwrap_or(4 * self.hidden),
+            positions: self.positions,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Training of encoders as masked language models: texts come in, a folder leaves that [`Pretrained`] and Hugging Face transformers load.
+
+mod masking;
+mod task;
+mod windows;
+
+use std::{path::Path, sync::Arc};
+
+use candle_core::Device;
+use serde_json::json;
+
+pub use self::masking::MaskSettings;
+use self::{task::MaskedLm, windows::Window};
+use crate::{
+    error::{Error, Result},
+    nn::{
+        Parameters,
+        bert::{BertConfig, Family},
+        fit::{Evaluation, FitSettings, History, Place, Schedule, Task, WarmUp, Watch, fit_watched},
+        ops::Activation,
+        pretrained::Pretrained,
+        tokenizer::{Casing, Tokenizer},
+        word_pieces,
+    },
+};
+
+/// Sizes of a new encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Word pieces, special tokens included. Default 8000.
+    pub vocabulary: usize,
+    /// Whether letters become small; accents stay, so that й and ё do. Default true.
+    pub lowercase: bool,
+    /// Layers. Default 4.
+    pub layers: usize,
+    /// Numbers a token. Default 256.
+    pub hidden: usize,
+    /// Attention heads, which divide `hidden`. Default 4.
+    pub heads: usize,
+    /// Numbers a token within the feed-forward part. Default 1024.
+    pub intermediate: usize,
+    /// Most tokens of a sequence. Default 512.
+    pub positions: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { vocabulary: 8000, lowercase: true, layers: 4, hidden: 256, heads: 4, intermediate: 1024, positions: 512 }
+    }
+}
+
+/// How to train an encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderSettings {
+    /// Most tokens of a training example. Default 128.
+    pub length: usize,
+    /// Whether short texts share an example; else each text is its own. Default true.
+    pub pack: bool,
+    /// Every n-th text is held out for evaluation, 2 or more; 0 holds out none. Default 20.
+    pub held_out: usize,
+    /// What is masked.
+    pub mask: MaskSettings,
+    /// The training loop.
+    pub fit: FitSettings,
+}
+
+impl Default for EncoderSettings {
+    fn default() -> Self {
+        Self { length: 128, pack: true, held_out: 20, mask: MaskSettings::default(), fit: fit_settings() }
+    }
+}
+
+/// What suits a small encoder from scratch.
+fn fit_settings() -> FitSettings {
+    FitSettings {
+        epochs: 40,
+        learning_rate: 1e-3,
+        schedule: Schedule::Linear,
+        warm_up: WarmUp::Share(0.06),
+        ..FitSettings::default()
+    }
+}
+
+/// What a training run did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Training examples, and their tokens.
+    pub examples: usize,
+    /// Tokens of the training examples, special tokens included.
+    pub tokens: usize,
+    /// Word pieces of the vocabulary.
+    pub vocabulary: usize,
+    /// Numbers of the encoder and the head.
+    pub parameters: usize,
+    /// Masked accuracy and perplexity on the texts held out, with the weights that were kept.
+    pub reached: Option<Evaluation>,
+    /// Steps and evaluations.
+    pub history: History,
+}
+
+/// Draws a new encoder: word pieces learned from `texts`, weights drawn from `seed`.
+///
+/// # Errors
+/// - [`Error::Setting`] if a size is out of its range.
+pub fn draw(texts: &[String], sizes: &Sizes, seed: u64, device: &Device) -> Result<Pretrained> {
+    check_sizes(sizes)?;
+    let casing = Casing { lowercase: sizes.lowercase, strip_accents: Some(false), chinese: true };
+    let pieces = word_pieces::learn(texts.iter().map(String::as_str), sizes.vocabulary, casing)?;
+    let tokenizer = Tokenizer::from_pieces(&pieces, casing)?;
+    let config = BertConfig {
+        family: Family::Bert,
+        vocab_size: pieces.len(),
+        hidden_size: sizes.hidden,
+        num_hidden_layers: sizes.layers,
+        num_attention_heads: sizes.heads,
+        intermediate_size: sizes.intermediate,
+        hidden_act: Activation::Gelu,
+        hidden_dropout_prob: 0.1,
+        attention_probs_dropout_prob: 0.1,
+        max_position_embeddings: sizes.positions,
+        type_vocab_size: 2,
+        layer_norm_eps: 1e-12,
+        initializer_range: 0.02,
+        pad_token_id: 0,
+    };
+    Pretrained::new("(new)", config, Parameters::new(device, seed), Arc::new(tokenizer))
+}
+
+/// Trains `model` on `texts` and writes it to `place.folder`; the run's own files go to `training/` in there.
+///
+/// # Errors
+/// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Write`] if the folder cannot be written; those of [`fit_watched`].
+pub fn train(
+    mut model: Pretrained,
+    texts: &[String],
+    settings: &EncoderSettings,
+    place: Place<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Report> {
+    check(settings, &model)?;
+    let (held_out, taught): (Vec<_>, Vec<_>) = texts
+        .iter()
+        .enumerate()
+        .partition(|(number, _)| settings.held_out > 0 && number % settings.held_out == settings.held_out - 1);
+    let cut = |texts: &[(usize, &String)]| -> Result<Vec<Window>> {
+        let texts: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+        windows::cut(&model.tokenizer, &texts, settings.length, settings.pack)
+    };
+    let (examples, held_out) = (cut(&taught)?, cut(&held_out)?);
+    let tokens = examples.iter().map(|window| window.ids.len()).sum();
+    let mut task = MaskedLm::new(&mut model, examples, held_out, settings)?;
+    let run = place.folder.join("training");
+    let place_of_run = Place { folder: &run, resume: place.resume };
+    let history = fit_watched(&model.parameters, &mut task, &settings.fit, place_of_run, watch)?;
+    let reached = task.evaluate()?;
+    save(&mut model, place.folder)?;
+    let (vocabulary, parameters) = (model.tokenizer.size(), model.parameters.count());
+    Ok(Report { examples: task.len(), tokens, vocabulary, parameters, reached, history })
+}
+
+fn save(model: &mut Pretrained, folder: &Path) -> Result<()> {
+    model.extra.insert("architectures".into(), json!(["BertForMaskedLM"]));
+    model.extra.insert("tie_word_embeddings".into(), json!(true));
+    model.save(folder)
+}
+
+fn check_sizes(sizes: &Sizes) -> Result<()> {
+    let from_one = [
+        ("layers", sizes.layers),
+        ("hidden", sizes.hidden),
+        ("heads", sizes.heads),
+        ("intermediate", sizes.intermediate),
+    ];
+    for (key, value) in from_one {
+        within(value > 0, key, "a whole number from 1", value)?;
+    }
+    within(sizes.hidden.is_multiple_of(sizes.heads), "heads", "a divisor of hidden", sizes.heads)?;
+    within(sizes.positions >= 8, "positions", "a whole number from 8", sizes.positions)
+}
+
+fn check(settings: &EncoderSettings, model: &Pretrained) -> Result<()> {
+    let most = model.config.max_tokens();
+    within(
+        (8..=most).contains(&settings.length),
+        "length",
+        &format!("8 to {most}, the model's positions"),
+        settings.length,
+    )?;
+    within(settings.held_out != 1, "held_out", "0, or a whole number from 2", settings.held_out)?;
+    let share = settings.mask.share;
+    within(share > 0.0 && share < 1.0, "mask.share", "a number between 0 and 1", share)?;
+    let family = model.config.family;
+    if family != Family::Bert {
+        let reason = format!("masked language models are trained in BERT's form, {} is {family:?}", model.name);
+        return Err(Error::Training { what: "the encoder", reason });
+    }
+    Ok(())
+}
+
+fn within(is: bool, key: &str, expected: &str, got: impl ToString) -> Result<()> {
+    if is { Ok(()) } else { Err(Error::Setting { key: key.into(), expected: expected.into(), got: got.to_string() }) }
+}
