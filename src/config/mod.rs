@@ -85,7 +85,7 @@ pub struct RetrievalConfig {
     pub encoder_model: Option<String>,
     /// BERT: where it runs. Default `auto`.
     pub device: Device,
-    /// BERT: tokens encoded at a time on a core, `1..=1000000`. Default 1024.
+    /// BERT: tokens encoded at a time on a core, `1..=1000000`. Default 512.
     pub batch_tokens: usize,
     /// How the two parts of a hybrid encoder decide together. Default `weighted`.
     pub fusion: Fusion,
@@ -206,7 +206,7 @@ impl Default for RetrievalConfig {
             encoder: None,
             encoder_model: None,
             device: Device::Auto,
-            batch_tokens: 1024,
+            batch_tokens: 512,
             fusion: Fusion::Weighted,
             index: None,
             catalog: None,

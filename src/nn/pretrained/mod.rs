@@ -85,7 +85,8 @@ impl Pretrained {
     }
 
     /// Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, which transformers loads, each
-    /// atomically; the configuration last, so that a folder without it is an unfinished one.
+    /// atomically; the configuration last, so that a folder without it is an unfinished one. Given
+    /// weights that no layer asked for are not written.
     ///
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
