@@ -11,7 +11,19 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Tells the allocator never to hand freed pages back, which spares a third of the processor time of training a small encoder.
+/// The environment's MIMALLOC_PURGE_DELAY goes before.
+#[cfg(feature = "neural")]
+fn keep_pages() {
+    /// `mi_option_purge_delay` of mimalloc.h in milliseconds, -1 for never; the crate has no name for it.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: sets a number of the allocator's; there is one thread so far.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) }
+}
+
 fn main() -> ExitCode {
+    #[cfg(feature = "neural")]
+    keep_pages();
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::builder()
