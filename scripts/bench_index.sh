@@ -3,10 +3,10 @@
 #
 #     scripts/bench_index.sh [ROWS] [FACTORY ...]
 #
-# Rows lie in clusters of a hundred (cosine 0.67 within one); each of the 200 queries (QUERIES) is a row moved a little. The same numbers
-# every run. Each step is a process of its own, so its peak of memory is its own. NOSO=PROGRAM spares the build, THREADS=N builds
-# with more than one. Takes about 20 minutes and 5 GB of disk, half of it on the graphs; appends one JSON line a step to
-# experiments/results/bench_index.jsonl.
+# Rows lie in groups of a hundred within groups of ten (cosine 0.67 within the smallest, 0.5 within the next); each of the 200 queries
+# (QUERIES) is a row moved a little. The same numbers every run. Each step is a process of its own, so its peak of memory is its own.
+# NOSO=PROGRAM spares the build, THREADS=N builds with more than one. Takes about 10 minutes and 5 GB of disk, half of it on the graphs;
+# appends one JSON line a step to experiments/results/bench_index.jsonl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh

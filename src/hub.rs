@@ -46,7 +46,8 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
     }
 }
 
-fn cached(id: &str, files: &Files) -> Option<PathBuf> {
+/// Finds a hub id in the Hugging Face cache of this machine.
+pub fn cached(id: &str, files: &Files) -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/huggingface"));
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let hub = variable("HF_HUB_CACHE").or_else(|| variable("HF_HOME").or_else(home).map(|home| home.join("hub")))?;

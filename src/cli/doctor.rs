@@ -35,6 +35,7 @@ pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
             "encoder ngram",
             NgramEncoder::shipped().map(|e| format!("shipped, {}, {} dimensions", e.fingerprint(), e.dim())),
         ),
+        ("encoders", Ok(encoders())),
         ("index", index()),
         ("rerank nearest", rerank()),
         ("prompts", prompts()),
@@ -67,6 +68,26 @@ fn processor() -> Result<String> {
 fn prompts() -> Result<String> {
     let all = built_in_prompts().map(Prompt::load).collect::<Result<Vec<_>>>()?;
     Ok(format!("{} built in; `noso prompt list` shows them", all.len()))
+}
+
+/// A build without encoders is whole without them.
+#[cfg(not(feature = "neural"))]
+fn encoders() -> String {
+    "BERT is left out of this build; `cargo build --release --features neural` brings it".into()
+}
+
+#[cfg(feature = "neural")]
+fn encoders() -> String {
+    use crate::{config::Preset, embed::presets_on_this_machine};
+    let names = |presets: &mut dyn Iterator<Item = Preset>| presets.map(|p| p.name()).collect::<Vec<_>>().join(", ");
+    let known = names(&mut Preset::ALL.into_iter());
+    let held = match names(&mut presets_on_this_machine()) {
+        none if none.is_empty() => "none of them on this machine".into(),
+        some => format!("on this machine: {some}"),
+    };
+    format!(
+        "BERT and XLM-RoBERTa (CPU), none ships: name a folder, a hub id or a preset with --encoder\npresets: {known}; {held}"
+    )
 }
 
 /// A build without language models is whole without them.

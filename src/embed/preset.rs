@@ -1,7 +1,11 @@
 //! What published encoders expect, each with its source.
 
 use super::settings::Stated;
-use crate::config::{Pooling, Preset};
+use crate::{
+    config::{Pooling, Preset},
+    hub,
+    nn::pretrained::HUB_FILES,
+};
 
 /// A published encoder.
 pub(super) struct Published {
@@ -63,6 +67,12 @@ const PUBLISHED: [Published; 5] = [
         max_tokens: 512,
     },
 ];
+
+/// Lists the presets whose weights are in the Hugging Face cache of this machine.
+pub fn presets_on_this_machine() -> impl Iterator<Item = Preset> {
+    let held = PUBLISHED.iter().filter(|published| hub::cached(published.hub_id, &HUB_FILES).is_some());
+    held.map(|published| published.preset)
+}
 
 impl Published {
     /// Returns a published encoder by its name in settings.

@@ -12,9 +12,10 @@ use crate::{
 
 /// Neighbours that are compared with those of an exact search.
 const NEIGHBOURS: usize = 15;
-/// Rows around one centre: texts of one code and its relatives lie together, uniform noise would have no neighbours.
-const CLUSTER_ROWS: u64 = 100;
-/// Length of a row's deviation from its centre, whose length is 1.
+/// Rows of a chapter, a block, a category and a code: texts of relatives lie together, uniform noise would have no neighbours, and
+/// codes without relatives would be islands that no graph leads to.
+const GROUP_ROWS: [u64; 4] = [100_000, 10_000, 1_000, 100];
+/// Length of a row's deviation from its code's centre, whose length is about 1.
 const SPREAD: f32 = 0.7;
 
 #[derive(Debug, clap::Args)]
@@ -113,7 +114,7 @@ fn recall(exact: &[Vec<usize>], found: &[Vec<usize>]) -> f64 {
     hits.sum::<usize>() as f64 / exact.iter().map(Vec::len).sum::<usize>().max(1) as f64
 }
 
-/// Turns `row N` into the N-th of vectors that lie in clusters, and `query N` into one near it.
+/// Turns `row N` into the N-th of vectors that lie in groups within groups, and `query N` into one near it.
 struct MadeUp {
     dim: usize,
 }
@@ -133,7 +134,9 @@ impl Embed for MadeUp {
             let (kind, number) = text.split_once(' ').unwrap_or((text, "0"));
             let number: u64 = number.parse().unwrap_or(0);
             let mut vector = vec![0.0; self.dim];
-            add_noise(&mut vector, number / CLUSTER_ROWS, 1.0);
+            for (level, rows) in (3..).zip(GROUP_ROWS) {
+                add_noise(&mut vector, level << 40 | (number / rows), 0.5);
+            }
             add_noise(&mut vector, 1 << 40 | number, SPREAD);
             if kind == "query" {
                 add_noise(&mut vector, 2 << 40 | number, SPREAD / 2.0);

@@ -1,8 +1,11 @@
 //! BioSyn: mentions and the names of a dictionary come in; an encoder learns to put each mention nearest to the names of its label.
 
+mod comparison;
+mod kept;
+
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -10,17 +13,20 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
+use self::{
+    comparison::{Comparison, Rows},
+    kept::KeptCandidates,
+};
 use super::{
     LinkerSettings,
     bundles::bundle,
-    candidates::{self, Candidate, SparseIndex, dense_scores, merge, top},
+    candidates::{Candidate, SparseIndex, dense_scores, merge, top},
     dictionary::{Dictionary, Mention, Name, Wordings},
     held_out::HeldOut,
     loss::marginal_loss,
     texts::Texts,
 };
 use crate::{
-    artifact,
     embed::sparse::{SparseEncoder, SparseVector},
     error::{Error, Result},
     nn::{
@@ -59,10 +65,8 @@ pub struct BioSyn {
     /// Examples that come together, anew each epoch.
     bundles: Vec<Vec<usize>>,
     held_out: HeldOut,
-    /// Where the candidates of an epoch are kept.
-    folder: Option<PathBuf>,
-    /// Whether what an earlier run kept there is to go.
-    fresh: bool,
+    /// Candidates of this epoch and the one before, for a run that is cut off.
+    kept: Option<KeptCandidates>,
     /// Vectors of all names from an evaluation, until the weights change.
     encoded: Mutex<Option<Tensor>>,
 }
@@ -107,8 +111,7 @@ impl BioSyn {
             alike,
             bundles: bundle(&vec![Vec::new(); examples.len()], settings.bundle),
             examples,
-            folder: None,
-            fresh: false,
+            kept: None,
             encoded: Mutex::new(None),
             settings,
         })
@@ -117,7 +120,7 @@ impl BioSyn {
     /// Keeps the candidates of each epoch in `folder`, so that a run resumed within an epoch goes on with the same. Those of an earlier run
     /// that is not `resume`d go when the first epoch begins.
     pub fn with_folder(self, folder: &Path, resume: bool) -> Self {
-        Self { folder: Some(folder.to_owned()), fresh: !resume, ..self }
+        Self { kept: Some(KeptCandidates::new(folder, resume)), ..self }
     }
 
     /// Deletes the candidates that were kept.
@@ -125,13 +128,7 @@ impl BioSyn {
     /// # Errors
     /// - [`Error::Write`] if a file cannot be deleted.
     pub fn forget_candidates(&mut self) -> Result<()> {
-        for file in self.folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
-            if file.file_name().to_string_lossy().starts_with("candidates-") {
-                std::fs::remove_file(file.path()).map_err(|e| Error::write(file.path(), e))?;
-            }
-        }
-        self.fresh = false;
-        Ok(())
+        self.kept.as_mut().map_or(Ok(()), KeptCandidates::forget)
     }
 
     /// Returns the sparse encoder with λ as learned.
@@ -182,32 +179,6 @@ impl BioSyn {
             merge(&self.alike[at], &nearest, settings.candidates, settings.dense_share)
         })
     }
-
-    /// Finds the candidates of an epoch, or reads them where an interrupted run had found them.
-    fn refresh(&self, epoch: usize) -> Result<Vec<Vec<u32>>> {
-        let Some(folder) = &self.folder else { return self.find_candidates() };
-        let file = |epoch: usize| folder.join(format!("candidates-{epoch}.bin"));
-        if file(epoch).exists() {
-            let found: Vec<Vec<u32>> = artifact::load(candidates::KIND, &file(epoch))?;
-            let names = self.names.len();
-            if found.len() == self.examples.len() && found.iter().flatten().all(|&name| (name as usize) < names) {
-                return Ok(found);
-            }
-            let reason = "they are those of other mentions or names".into();
-            return Err(Error::Artifact {
-                what: candidates::KIND.name,
-                name: file(epoch).display().to_string(),
-                reason,
-            });
-        }
-        let found = self.find_candidates()?;
-        artifact::write_atomic(&file(epoch), &artifact::seal(candidates::KIND, &found)?)?;
-        // The last checkpoint may lie within the epoch before this one, but no further back.
-        if let Some(old) = epoch.checked_sub(2).map(file).filter(|old| old.exists()) {
-            std::fs::remove_file(&old).map_err(|e| Error::write(&old, e))?;
-        }
-        Ok(found)
-    }
 }
 
 /// Refuses a run that could teach nothing.
@@ -242,81 +213,6 @@ impl Example {
     }
 }
 
-/// The texts of some mentions and their candidates, each once.
-#[derive(Default)]
-struct Rows {
-    texts: Vec<u32>,
-    rows: HashMap<u32, u32>,
-}
-
-impl Rows {
-    fn row(&mut self, text: u32) -> u32 {
-        *self.rows.entry(text).or_insert_with(|| {
-            self.texts.push(text);
-            self.texts.len() as u32 - 1
-        })
-    }
-}
-
-/// What a batch's mentions are held against, row-major `(mentions, columns)`.
-struct Comparison {
-    /// Row of each candidate's text; any row where there is no candidate.
-    rows: Vec<u32>,
-    /// Sparse score of each candidate.
-    sparse: Vec<f32>,
-    /// Share of each candidate; `None` where there is none.
-    shares: Vec<Option<f32>>,
-    columns: usize,
-}
-
-impl BioSyn {
-    /// Returns the mentions of some bundles that have a right name among their candidates.
-    fn reached(&self, bundles: &[usize]) -> Vec<&Example> {
-        let examples = bundles.iter().flat_map(|&bundle| &self.bundles[bundle]).map(|&at| &self.examples[at]);
-        examples.filter(|example| example.is_reached()).collect()
-    }
-
-    /// Lists the texts that a mention needs encoded, its own first.
-    fn needs(&self, example: &Example) -> Vec<u32> {
-        let candidates = example.candidates.iter().map(|candidate| self.names[candidate.name as usize]);
-        [example.text].into_iter().chain(candidates).collect()
-    }
-
-    /// Holds each mention against its own candidates.
-    fn against_own(&self, mentions: &[&Example], rows: &mut Rows) -> Comparison {
-        let columns = mentions.iter().map(|example| example.candidates.len()).max().unwrap_or(0);
-        let mut made = Comparison { rows: Vec::new(), sparse: Vec::new(), shares: Vec::new(), columns };
-        for example in mentions {
-            for at in 0..columns {
-                let candidate = example.candidates.get(at);
-                made.rows.push(candidate.map_or(0, |candidate| rows.row(self.names[candidate.name as usize])));
-                made.sparse.push(candidate.map_or(0.0, |candidate| candidate.sparse));
-                made.shares.push(candidate.map(|candidate| candidate.share));
-            }
-        }
-        made
-    }
-
-    /// Holds each mention against the candidates of all, as far as others than its own record know them.
-    fn against_all(&self, mentions: &[&Example], rows: &mut Rows) -> Comparison {
-        let mut names: Vec<u32> =
-            mentions.iter().flat_map(|example| &example.candidates).map(|candidate| candidate.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut made = Comparison { rows: Vec::new(), sparse: Vec::new(), shares: Vec::new(), columns: names.len() };
-        for example in mentions {
-            for &name in &names {
-                let Mention { label, record, .. } = example.mention;
-                let meaning = &self.dictionary.names()[name as usize];
-                made.rows.push(rows.row(self.names[name as usize]));
-                made.sparse.push(self.sparse.score(&example.sparse, name));
-                made.shares.push(meaning.is_known_outside(record).then(|| meaning.share(label, record)));
-            }
-        }
-        made
-    }
-}
-
 impl Task for BioSyn {
     fn len(&self) -> usize {
         self.bundles.len()
@@ -346,10 +242,16 @@ impl Task for BioSyn {
     }
 
     fn begin_epoch(&mut self, epoch: usize) -> Result<()> {
-        if self.fresh {
-            self.forget_candidates()?;
-        }
-        let found = self.refresh(epoch)?;
+        let (mentions, names) = (self.examples.len(), self.names.len());
+        let known = self.kept.as_mut().map_or(Ok(None), |kept| kept.read(epoch, mentions, names))?;
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let found = self.find_candidates()?;
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.write(epoch, &found))?;
+                found
+            }
+        };
         let (names, sparse) = (self.dictionary.names(), &self.sparse);
         self.examples.par_iter_mut().zip(found).for_each(|(example, found)| {
             let Mention { label, record, .. } = example.mention;
