@@ -89,6 +89,11 @@ impl EncoderSettings {
         })
     }
 
+    /// Returns the settings of a masked language model: nothing taught its first token to stand for the text, so the mean does.
+    pub fn of_masked_language_model(most_tokens: usize) -> Self {
+        Self { pooling: Pooling::Mean, normalise: true, lowercase: false, max_tokens: USUAL_TOKENS.min(most_tokens) }
+    }
+
     /// Writes the settings into an encoder's folder, where they are found again.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use serde_json::json;
 pub use self::masking::MaskSettings;
 use self::{task::MaskedLm, windows::Window};
 use crate::{
+    embed,
     error::{Error, Result},
     nn::{
         Parameters,
@@ -161,7 +162,8 @@ pub fn train(
 fn save(model: &mut Pretrained, folder: &Path) -> Result<()> {
     model.extra.insert("architectures".into(), json!(["BertForMaskedLM"]));
     model.extra.insert("tie_word_embeddings".into(), json!(true));
-    model.save(folder)
+    model.save(folder)?;
+    embed::EncoderSettings::of_masked_language_model(model.config.max_tokens()).save(folder)
 }
 
 fn check_sizes(sizes: &Sizes) -> Result<()> {
