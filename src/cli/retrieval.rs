@@ -24,7 +24,7 @@ use crate::{
 /// Measure how often the right code of a gold mention is among the first that an index finds
 ///
 /// Ranks count distinct codes. `nearest` orders them by their nearest text, as in the paper; `vote` by the sum of
-/// similarity^8 of all near texts, as noso retrieves. Gold spans are repaired as for training.
+/// similarity^POWER of all near texts, as noso retrieves. Gold spans are repaired as for training.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Example: the shipped index against one of your own
@@ -43,6 +43,9 @@ pub struct Args {
     /// Nearest texts looked at for a mention, 1 to 4096
     #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..=4096))]
     neighbours: u16,
+    /// Power of the similarity in the vote, 1 to 1000: the higher, the more the nearest texts decide (may be given several times)
+    #[arg(long, value_name = "POWER", default_value = "8", value_parser = power)]
+    vote_power: Vec<f32>,
     /// Resamples of the documents for the 95 % intervals (100 to 100000)
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     bootstrap: u32,
@@ -51,16 +54,24 @@ pub struct Args {
     format: Format,
 }
 
+/// What stands before the folder of a hybrid index whose ranks are fused.
+const RRF: &str = "rrf:";
+
 /// One line of the table.
 #[derive(Serialize)]
 struct Row {
     index: String,
     encoder: String,
-    order: &'static str,
+    order: String,
     mentions: usize,
     /// acc@1, @5, @15, strict, then relaxed.
     accuracy: [f64; 6],
     interval: Option<[Interval; 6]>,
+}
+
+fn power(text: &str) -> Result<f32, String> {
+    let power = text.parse().ok().filter(|power| (1.0..=1000.0).contains(power));
+    power.ok_or_else(|| "expected a number from 1 to 1000".into())
 }
 
 /// Measures each index in turn.
@@ -80,9 +91,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(DONE)
 }
 
-/// Measures an index in both orders.
-fn measure(args: &Args, gold: &[AnnotatedDocument], index: &str) -> anyhow::Result<[Row; 2]> {
-    let (fusion, folder) = match index.strip_prefix("rrf:") {
+/// Measures an index in the order of nearness and in that of each vote.
+fn measure(args: &Args, gold: &[AnnotatedDocument], index: &str) -> anyhow::Result<Vec<Row>> {
+    let (fusion, folder) = match index.strip_prefix(RRF) {
         Some(folder) => (Fusion::Rrf, folder),
         None => (Fusion::Weighted, index),
     };
@@ -94,8 +105,8 @@ fn measure(args: &Args, gold: &[AnnotatedDocument], index: &str) -> anyhow::Resu
         ..RetrievalConfig::default()
     };
     let encoder = load_encoder(&config)?;
-    let in_order = |unit, order| -> anyhow::Result<Row> {
-        let retriever = load_retriever(&RetrievalConfig { unit, ..config.clone() }, &encoder)?;
+    let in_order = |unit, vote_power, order: String| -> anyhow::Result<Row> {
+        let retriever = load_retriever(&RetrievalConfig { unit, vote_power, ..config.clone() }, &encoder)?;
         let documents = count(&retriever, gold)?;
         let reached = LinkingCounts::accuracy(&documents, Bootstrap::new(args.bootstrap as usize));
         let intervals: Option<Vec<Interval>> = reached.iter().map(|(_, interval)| *interval).collect();
@@ -108,7 +119,11 @@ fn measure(args: &Args, gold: &[AnnotatedDocument], index: &str) -> anyhow::Resu
             interval: intervals.and_then(|intervals| intervals.try_into().ok()),
         })
     };
-    Ok([in_order(CandidateUnit::Entry, "nearest")?, in_order(CandidateUnit::Code, "vote")?])
+    let mut rows = vec![in_order(CandidateUnit::Entry, config.vote_power, "nearest".into())?];
+    for &power in &args.vote_power {
+        rows.push(in_order(CandidateUnit::Code, power, format!("vote ^{power}"))?);
+    }
+    Ok(rows)
 }
 
 /// Counts what is found for the mentions of each document.
@@ -134,7 +149,8 @@ fn print(rows: &[Row]) -> crate::Result<()> {
     for row in rows {
         // A path's last part tells indexes apart well enough.
         let name = row.index.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&row.index);
-        let mut cells = vec![name.to_owned(), row.order.to_owned()];
+        let fused = if row.index.starts_with(RRF) && !name.starts_with(RRF) { RRF } else { "" };
+        let mut cells = vec![format!("{fused}{name}"), row.order.clone()];
         for (figure, share) in row.accuracy.iter().enumerate() {
             let interval = row.interval.map(|intervals| intervals[figure]);
             let range = interval.map(|Interval { lower, upper }| format!("\n{lower:.3}–{upper:.3}"));

@@ -98,6 +98,9 @@ pub struct RetrievalConfig {
     pub abbreviations: Option<PathBuf>,
     /// Nearest texts looked at for a mention, `1..=4096`. Default 96.
     pub neighbours: usize,
+    /// Power to which a text's similarity is raised in the vote that orders codes, `1..=1000`: the higher, the more the nearest
+    /// decide. Default 8, for n-grams; vectors of a BERT lie closer together and want more.
+    pub vote_power: f32,
     /// What a candidate is. Default `code`.
     pub unit: CandidateUnit,
 }
@@ -212,6 +215,7 @@ impl Default for RetrievalConfig {
             catalog: None,
             abbreviations: None,
             neighbours: 96,
+            vote_power: 8.0,
             unit: CandidateUnit::Code,
         }
     }
@@ -299,6 +303,10 @@ impl PipelineConfig {
         share("decision.min_confidence", self.decision.min_confidence)?;
         count("retrieval.batch_tokens", self.retrieval.batch_tokens, 1_000_000)?;
         count("retrieval.neighbours", self.retrieval.neighbours, 4096)?;
+        if !(1.0..=1000.0).contains(&self.retrieval.vote_power) {
+            let got = self.retrieval.vote_power.to_string();
+            return Err(setting("retrieval.vote_power", "a number from 1 to 1000", &got));
+        }
         count("rerank.candidates", self.rerank.candidates, 1000)?;
         llm::check(self)
     }

@@ -42,9 +42,9 @@ fn load_indexes(config: &RetrievalConfig, encoder: &Arc<dyn Embed>) -> Result<Re
     index.check_encoder(encoder.as_ref())?;
     let settings = RetrievalSettings {
         neighbours: config.neighbours,
+        vote_power: config.vote_power,
         unit: config.unit,
         fusion: config.fusion,
-        ..RetrievalSettings::default()
     };
     let Some(path) = &config.catalog else {
         let catalog = Arc::new(catalog_of(&index)?);
