@@ -68,6 +68,7 @@ crf=(ner.engine=crf "ner.model=$work/crf.bin")
 bert=("ner.model=$ner")
 index() { echo "retrieval.index=$work/$1" "retrieval.encoder=$1"; }
 vote=(retrieval.unit=code retrieval.neighbours=96)
+near=(retrieval.vote_power=32) # vectors of a BERT lie closer together than those of n-grams
 nearest() { echo "rerank.engine=nearest" "rerank.model=$work/nearest-$1.bin"; }
 
 # shellcheck disable=SC2046
@@ -77,7 +78,7 @@ nearest() { echo "rerank.engine=nearest" "rerank.model=$work/nearest-$1.bin"; }
     row "crf, ngram, nearest" "${crf[@]}" $(index ngram) "${vote[@]}" $(nearest ngram)
     row "crf, bert, first" "${crf[@]}" $(index bert)
     row "bert, bert, first" "${bert[@]}" $(index bert)
-    row "bert, bert, vote" "${bert[@]}" $(index bert) "${vote[@]}"
+    row "bert, bert, vote" "${bert[@]}" $(index bert) "${vote[@]}" "${near[@]}"
     row "bert, bert, nearest" "${bert[@]}" $(index bert) "${vote[@]}" $(nearest bert)
     row "bert, hybrid, first" "${bert[@]}" $(index hybrid)
     row "bert, hybrid, vote" "${bert[@]}" $(index hybrid) "${vote[@]}"

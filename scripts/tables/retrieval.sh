@@ -76,4 +76,5 @@ for encoder in "$@"; do
     build "hybrid-$name-shipped-titles+mentions" --encoder "$encoder" "${mentions[@]}" "${weigh[@]}"
     indexes+=(--index "rrf:$work/hybrid-$name-shipped-titles+mentions")
 done
-"$NOSO" retrieval --gold "$work/dev" "${indexes[@]}" 2>"$work/retrieval.log" || { cat "$work/retrieval.log" >&2; exit 1; }
+# A BERT's vectors lie closer together than n-grams', so its vote wants a higher power.
+"$NOSO" retrieval --gold "$work/dev" --vote-power 8 --vote-power 32 "${indexes[@]}" 2>"$work/retrieval.log" || { cat "$work/retrieval.log" >&2; exit 1; }

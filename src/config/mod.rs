@@ -358,7 +358,13 @@ mod tests {
         let config = load(&["retrieval.neighbours=32", "ner.model=my model.bin"]).unwrap();
         assert_eq!(config.retrieval.neighbours, 32);
         assert_eq!(config.ner.model, Some("my model.bin".into()));
-        for wrong in ["retrieval.neighbors=3", "neighbours=3", "decision.min_confidence=2", "ner.engine=lstm"] {
+        for wrong in [
+            "retrieval.neighbors=3",
+            "neighbours=3",
+            "retrieval.vote_power=0",
+            "decision.min_confidence=2",
+            "ner.engine=lstm",
+        ] {
             assert!(load(&[wrong]).is_err(), "{wrong}");
         }
         let told = load(&["retrieval.neighbors=3"]).unwrap_err().to_string();

@@ -116,7 +116,7 @@ fn the_retrieval_table_has_a_line_an_order_and_both_scores() {
     let measured = noso(&["retrieval", "--gold", gold, "--index", &index, "--bootstrap", "100", "--format", "json"]);
     assert!(measured.ok, "{}", measured.told);
     let rows: serde_json::Value = serde_json::from_str(&measured.out).unwrap();
-    assert_eq!((rows[0]["order"].as_str(), rows[1]["order"].as_str()), (Some("nearest"), Some("vote")));
+    assert_eq!((rows[0]["order"].as_str(), rows[1]["order"].as_str()), (Some("nearest"), Some("vote ^8")));
     let third = rows[0]["accuracy"][0].as_f64().unwrap();
     assert!((third - 2.0 / 3.0).abs() < 1e-9 && rows[0]["mentions"] == 3, "{rows}");
     let table = noso(&["retrieval", "--gold", gold, "--index", &index, "--index", "shipped", "--bootstrap", "100"]);
