@@ -97,6 +97,12 @@ pub enum Error {
         /// Fingerprint of the loaded encoder.
         searched_with: String,
     },
+    /// A model computes numbers that mean nothing. They never get into an index, where a search among them would not end.
+    #[error("{model} gives numbers that are not finite")]
+    NotFinite {
+        /// Encoder, recogniser or index.
+        model: String,
+    },
     /// The catalogue that an index was built from is another one now.
     #[error("index {name} was built from {} as it was then ({built_with}); now it holds other titles ({found})", path.display())]
     CatalogChanged {
@@ -232,6 +238,17 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+/// Passes numbers on that are all finite.
+///
+/// # Errors
+/// - [`Error::NotFinite`] of `model` otherwise.
+pub fn check_finite(model: &str, numbers: &[f32]) -> Result<()> {
+    match numbers.iter().all(|number| number.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NotFinite { model: model.to_owned() }),
+    }
+}
+
 impl Error {
     /// Makes a read error for `path`.
     pub fn read(path: impl AsRef<Path>, source: std::io::Error) -> Self {
@@ -269,6 +286,9 @@ impl Error {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
             }
             Self::Encoder { .. } => "search with the encoder that built the index, or build the index again".into(),
+            Self::NotFinite { .. } => {
+                "its weights are damaged or its training failed: copy it again, or train again with a lower --learning-rate".into()
+            }
             Self::CatalogChanged { path, .. } => format!(
                 "build the index again; or name the catalogue, --catalog {}, and its titles are encoded at every start",
                 path.display()

@@ -255,6 +255,11 @@ fn every_weight_and_lambda_get_a_gradient() {
 }
 
 fn finish(folder: &Path, stops: &[usize]) -> (History, String) {
+    finish_after(folder, stops, &|_| ())
+}
+
+/// Trains to the end, stopped after so many steps of each part; calls `stopped` with the number of a part that was.
+fn finish_after(folder: &Path, stops: &[usize], stopped: &dyn Fn(usize)) -> (History, String) {
     let mut model = tiny();
     let mut last = None;
     let linker = LinkerSettings { candidates: 4, ..LinkerSettings::default() };
@@ -272,7 +277,8 @@ fn finish(folder: &Path, stops: &[usize]) -> (History, String) {
             &mut kept,
         ));
         match (&last, *stop_after) {
-            (Some(Ok(_)), usize::MAX) | (Some(Err(Error::Stopped { .. })), ..usize::MAX) => {}
+            (Some(Ok(_)), usize::MAX) => {}
+            (Some(Err(Error::Stopped { .. })), ..usize::MAX) => stopped(at),
             (Some(Err(error)), _) => panic!("part {at}: {error}"),
             _ => panic!("part {at} was not stopped"),
         }
@@ -291,17 +297,31 @@ fn a_resumed_run_comes_to_the_same_bits() {
 }
 
 #[test]
+fn a_run_killed_epochs_after_its_checkpoint_comes_to_the_same_bits() {
+    let (whole, parts) = (tempdir().unwrap(), tempdir().unwrap());
+    let (checkpoint, old) = (parts.path().join("checkpoint.safetensors"), parts.path().join("old"));
+    // As if nothing had been written between step 2, in the first epoch, and a kill after step 11, in the fourth.
+    let killed = |part: usize| {
+        let (from, to) = if part == 0 { (&checkpoint, &old) } else { (&old, &checkpoint) };
+        std::fs::copy(from, to).unwrap();
+    };
+    let (whole, parts) = (finish(whole.path(), &[]), finish_after(parts.path(), &[2, 9], &killed));
+    assert_eq!(whole.1, parts.1);
+    assert_eq!(whole.0.steps, parts.0.steps);
+}
+
+#[test]
 fn a_new_run_does_not_take_the_candidates_of_an_old_one() {
     let folder = tempdir().unwrap();
     finish(folder.path(), &[]);
     let candidates = || std::fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name());
     let count = || candidates().filter(|name| name.to_string_lossy().starts_with("candidates-")).count();
-    assert_eq!(count(), 2);
+    assert_eq!(count(), 4);
     let mut model = tiny();
     let task = task(&mut model, &teaching(), LinkerSettings::default()).unwrap();
     let mut task = task.with_folder(folder.path(), false);
     let told = fit(&model.parameters, &mut task, &how(LinkerSettings::default(), 1).fit, folder.path(), false);
-    assert!(matches!(told, Err(Error::Write { .. })) && count() == 2, "a run that may go on is left alone");
+    assert!(matches!(told, Err(Error::Write { .. })) && count() == 4, "a run that may go on is left alone");
     task.begin_epoch(0).unwrap();
     assert_eq!(count(), 1);
 }

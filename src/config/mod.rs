@@ -79,7 +79,7 @@ pub enum NerEngine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrievalConfig {
-    /// Kind of encoder; an index of another kind is refused. Default: the one that the index was built with.
+    /// Kind of encoder; an index of another kind is refused (a hybrid counts as a BERT). Default: the one that the index was built with.
     pub encoder: Option<Encoder>,
     /// Where the encoder is: a file of n-grams, or the folder or hub id of a BERT (of a hybrid too). Default: as the index says.
     pub encoder_model: Option<String>,

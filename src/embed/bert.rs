@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Embed, preset::Published, settings::EncoderSettings};
 use crate::{
     config::{self, EncoderConfig, Pooling},
-    error::{Error, Result},
+    error::{Error, Result, check_finite},
     hub,
     nn::{
         Packed,
@@ -34,6 +34,7 @@ pub struct BertEncoder {
     settings: EncoderSettings,
     batch_tokens: usize,
     device: Device,
+    name: String,
     fingerprint: String,
     cut: AtomicUsize,
 }
@@ -67,7 +68,7 @@ impl BertEncoder {
             }
             Pooling::Cls | Pooling::Mean => None,
         };
-        let name = format!("{} {settings:?}", model.fingerprint()?);
+        let weights_and_settings = format!("{} {settings:?}", model.fingerprint()?);
         Ok(Self {
             bert: model.bert.detached(),
             pooler,
@@ -75,7 +76,8 @@ impl BertEncoder {
             settings,
             batch_tokens,
             device: model.parameters.device().clone(),
-            fingerprint: format!("bert-{:016x}", xxh3_64(name.as_bytes())),
+            name: format!("the encoder {}", model.name),
+            fingerprint: format!("bert-{:016x}", xxh3_64(weights_and_settings.as_bytes())),
             cut: AtomicUsize::new(0),
         })
     }
@@ -110,6 +112,7 @@ impl BertEncoder {
             }
             _ => flat(&hidden.index_select(&packed.firsts(&self.device)?, 0)?)?,
         };
+        check_finite(&self.name, &rows)?;
         if self.settings.normalise {
             rows.chunks_exact_mut(self.dim()).for_each(scale_to_unit);
         }

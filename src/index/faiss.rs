@@ -12,7 +12,7 @@ use std::{
 
 use faiss_sys as sys;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_finite};
 
 /// How near two vectors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -79,11 +79,12 @@ impl FaissIndex {
         check(unsafe { sys::faiss_Index_add(self.raw, rows as i64, vectors.as_ptr()) })
     }
 
-    /// Counts the rows of `vectors`, and refuses a torn one.
+    /// Counts the rows of `vectors`; refuses a torn one, and one that is not finite, which would send a graph search round in circles.
     fn rows(&self, vectors: &[f32]) -> Result<usize> {
         if self.dim == 0 || !vectors.len().is_multiple_of(self.dim) {
             return Err(Error::Dimension { expected: self.dim, got: vectors.len() });
         }
+        check_finite("what encodes for the index", vectors)?;
         Ok(vectors.len() / self.dim)
     }
 

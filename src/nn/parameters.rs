@@ -104,6 +104,19 @@ impl Parameters {
         self.variables.values().map(|variable| variable.elem_count()).sum()
     }
 
+    /// Tells whether every number is finite.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn are_finite(&self) -> Result<bool> {
+        for variable in self.variables.values() {
+            if !variable.flatten_all()?.to_vec1::<f32>()?.iter().all(|number| number.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Sets every variable to the tensor of the same name.
     ///
     /// # Errors

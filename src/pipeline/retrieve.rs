@@ -98,7 +98,9 @@ fn catalog_of(index: &Index) -> Result<Catalog> {
 pub fn load_encoder(config: &RetrievalConfig) -> Result<Arc<dyn Embed>> {
     let folder = config.index.as_deref();
     let record = folder.map(Manifest::load).transpose()?.map(|manifest| manifest.encoder).unwrap_or_default();
-    if let Some(asked) = config.encoder.filter(|&asked| asked != record.kind) {
+    // A hybrid is a BERT, too.
+    let fits = |asked| asked == record.kind || (asked, record.kind) == (Encoder::Bert, Encoder::Hybrid);
+    if let Some(asked) = config.encoder.filter(|&asked| !fits(asked)) {
         let index = folder.map_or_else(|| "the shipped index".into(), |folder| folder.display().to_string());
         let expected = format!("{}, which built {index}; or another index (`noso index build`)", record.kind);
         return Err(Error::Setting { key: "retrieval.encoder".into(), expected, got: asked.to_string() });

@@ -62,12 +62,16 @@ pub fn folds(documents: &[AnnotatedDocument], catalog: &Catalog, annotator_block
 /// Measures each weight of the dense encoder; the n-grams have the rest.
 ///
 /// # Errors
-/// Those of the encoders and the index.
+/// - [`Error::Training`] if there is no mention to look up; those of the encoders and the index.
 pub fn weights(
     folds: &[Fold],
     catalog: &Arc<Catalog>,
     encoders: [Arc<dyn Embed>; 2],
 ) -> Result<Vec<(f32, LinkingAccuracy)>> {
+    if folds.iter().all(|fold| fold.asked.is_empty()) {
+        let reason = "no coded mention is there to choose it by: give --mentions or --tune a folder with some".into();
+        return Err(Error::Training { what: "the weight of a hybrid", reason });
+    }
     let texts = || folds.iter().flat_map(|fold| fold.known.iter().chain(&fold.asked)).map(|row| row.text.as_str());
     let [dense, ngram] = encoders;
     let (dense, ngram) = (Arc::new(Known::new(dense, texts())?), Arc::new(Known::new(ngram, texts())?));

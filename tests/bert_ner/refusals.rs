@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use noso::{
     Error,
     config::NerConfig,
-    ner::bert::BertNer,
+    data::Document,
+    ner::{Ner, bert::BertNer},
     nn::fit::Place,
     train::ner::{Kind, NerSettings, Training},
 };
@@ -74,4 +75,19 @@ fn corpora_that_teach_nothing() {
     let place = Place { folder: folder.path(), resume: false };
     let told = Training::new(encoder(24), &notes(), &[], &wild).unwrap().run(place, &mut ()).unwrap_err();
     assert!(told.to_string().contains("learning_rate"), "{told}");
+}
+
+#[test]
+fn weights_that_are_no_numbers_fail_documents_rather_than_tag_them() {
+    for kind in [Kind::Tagger, Kind::Binder] {
+        let folder = super::trained(kind);
+        let file = folder.path().join("model.safetensors");
+        let mut bytes = fs::read(&file).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].fill(0xff);
+        fs::write(&file, bytes).unwrap();
+        let document = Document { id: "1".into(), text: "Грипп".into() };
+        let outcome = super::load(&folder, &NerConfig::default()).recognise(&[document]).remove(0);
+        assert!(matches!(outcome, Err(Error::NotFinite { .. })), "{outcome:?}");
+    }
 }

@@ -182,3 +182,16 @@ fn what_is_no_folder_and_no_hub_id() {
     }
     assert!(matches!(BertEncoder::load(&EncoderConfig::default()), Err(Error::Setting { .. })));
 }
+
+#[test]
+fn weights_that_are_no_numbers() {
+    let folder = copy("cased");
+    let file = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + header..].fill(0xff); // NaN in every width
+    fs::write(&file, bytes).unwrap();
+    let error = encoder(&config(folder.path(), Pooling::Mean)).embed(&["Грипп"]).unwrap_err();
+    let folder = folder.path().to_str().unwrap();
+    assert!(matches!(error, Error::NotFinite { .. }) && error.to_string().contains(folder), "{error:?}");
+}

@@ -184,3 +184,32 @@ fn ranks_are_fused_where_there_are_two_and_refused_where_there_is_one() {
     let refused = retriever(ngram(4, 128), Fusion::Rrf).err().unwrap().to_string();
     assert!(refused.contains("retrieval.fusion"), "{refused}");
 }
+
+/// Gives vectors that are no numbers.
+struct NoNumbers;
+
+impl Embed for NoNumbers {
+    fn dim(&self) -> usize {
+        8
+    }
+
+    fn fingerprint(&self) -> &str {
+        "no-numbers"
+    }
+
+    fn embed(&self, texts: &[&str]) -> noso::Result<Vec<f32>> {
+        Ok(vec![f32::NAN; texts.len() * 8])
+    }
+}
+
+#[test]
+fn vectors_that_are_no_numbers_are_neither_indexed_nor_searched_with() {
+    for factory in ["Flat", "HNSW8,SQ8", "IVF4,Flat"] {
+        let settings = IndexSettings { factory: factory.into(), ..IndexSettings::default() };
+        let built = Index::build(&rows(), &NoNumbers, settings);
+        assert!(matches!(built, Err(noso::Error::NotFinite { .. })), "{factory}");
+    }
+    let index = Index::shipped().unwrap();
+    let query = vec![f32::NAN; index.manifest().dim];
+    assert!(matches!(index.search(&query, 5), Err(noso::Error::NotFinite { .. })));
+}

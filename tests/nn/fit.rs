@@ -226,6 +226,23 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
 }
 
 #[test]
+fn a_last_step_that_throws_the_weights_out_of_bounds_leaves_nothing_behind() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let settings = FitSettings {
+        epochs: 1,
+        batch: 1000,
+        learning_rate: 1e39,
+        warm_up: WarmUp::Steps(0),
+        schedule: Schedule::Constant,
+        ..settings()
+    };
+    let error = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 1, checkpoint: None, .. }), "{error}");
+    assert!(!folder.path().join("best.safetensors").exists() && !folder.path().join("checkpoint.safetensors").exists());
+}
+
+#[test]
 fn stops_when_patience_runs_out_and_returns_the_best() {
     let folder = tempdir().unwrap();
     let (parameters, mut task) = Line::new(0.0);
@@ -273,7 +290,11 @@ fn says_what_keeps_it_from_starting() {
     let error = run(&mut task, &settings(), folder.path(), false);
     assert!(error.hint().unwrap().contains("--resume"), "{error}");
     let error = run(&mut task, &FitSettings { batch: 7, ..settings() }, folder.path(), true);
-    assert!(error.to_string().contains("batch: 5") && error.to_string().contains("batch: 7"), "{error}");
+    assert!(error.to_string().ends_with("it belongs to a run with batch 5 instead of 7"), "{error}");
+    let (mut wider, mut other) = Line::new(0.0);
+    wider.get("more", &[3], Init::Constant(0.0)).unwrap();
+    let error = fit(&wider, &mut other, &settings(), folder.path(), true).unwrap_err();
+    assert!(error.to_string().ends_with("a model of another shape"), "{error}");
     let checkpoint = folder.path().join("checkpoint.safetensors");
     let bytes = std::fs::read(&checkpoint).unwrap();
     std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();

@@ -173,7 +173,7 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         nprobe: args.nprobe,
         threads: args.threads,
         keep_mention_text: !args.drop_mention_text,
-        encoder: made.record,
+        encoder: made.record.clone(),
         sources: contents.sources,
     };
     let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} texts encoded, {per_sec}, {eta} left");
@@ -184,12 +184,7 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     };
     let index = Index::build_watched(&contents.rows, made.encoder.as_ref(), settings, &mut watch)?;
     bar.finish_and_clear();
-    if let Some(ngram) = &made.ngram {
-        artifact::write_atomic(&args.output.join(ENCODER_FILE), &ngram.to_bytes()?)?;
-    }
-    if let Some(folder) = &made.copied {
-        copy_folder(folder, &args.output.join(BERT_FOLDER))?;
-    }
+    write_encoder(&made, &args.output)?;
     index.save(&args.output)?;
     let (entries, rows) = (index.manifest().entries, index.manifest().rows);
     eprintln!("{}: {entries} texts, {rows} (text, code, origin) rows", args.output.display());
@@ -292,7 +287,7 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
         let record = EncoderRecord { kind: Encoder::Ngram, ..EncoderRecord::default() };
         return Ok(Made { encoder: ngram.clone(), record, ngram: Some(ngram), copied: None });
     }
-    let small = path.is_dir() && folder_bytes(path)? <= COPIED_BYTES;
+    let small = path.is_dir() && encoder_bytes(path)? <= COPIED_BYTES;
     let (bert, mut record) = load_bert(&encoder_config(args)?)?;
     if small {
         record.model = None;
@@ -341,23 +336,42 @@ fn choose_weight(args: &BuildArgs, contents: &Contents, encoders: [Arc<dyn Embed
     hybrid::best(&measured).context("no weight was measured")
 }
 
-fn folder_bytes(folder: &Path) -> crate::Result<u64> {
-    let sizes = std::fs::read_dir(folder).and_then(|entries| {
-        entries
-            .map(|entry| std::fs::metadata(entry?.path()).map(|data| if data.is_file() { data.len() } else { 0 }))
-            .sum()
-    });
-    sizes.map_err(|e| crate::Error::read(folder, e))
-}
-
-/// Copies the files of a folder, not the folders in it.
-fn copy_folder(from: &Path, to: &Path) -> crate::Result<()> {
-    for entry in std::fs::read_dir(from).map_err(|e| crate::Error::read(from, e))? {
-        let path = entry.map_err(|e| crate::Error::read(from, e))?.path();
-        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
-            let bytes = std::fs::read(&path).map_err(|e| crate::Error::read(&path, e))?;
-            artifact::write_atomic(&to.join(name), &bytes)?;
-        }
+/// Puts what encodes into the index folder. What lies there from an earlier index goes, or it would be taken for this one's.
+fn write_encoder(made: &Made, index: &Path) -> crate::Result<()> {
+    let (ngram, bert) = (index.join(ENCODER_FILE), index.join(BERT_FOLDER));
+    match &made.ngram {
+        Some(encoder) => artifact::write_atomic(&ngram, &encoder.to_bytes()?)?,
+        None if ngram.exists() => std::fs::remove_file(&ngram).map_err(|e| crate::Error::write(&ngram, e))?,
+        None => (),
+    }
+    let is_source = |folder: &PathBuf| bert.exists() && folder.canonicalize().ok() == bert.canonicalize().ok();
+    if made.copied.as_ref().is_some_and(is_source) {
+        return Ok(());
+    }
+    if bert.exists() {
+        std::fs::remove_dir_all(&bert).map_err(|e| crate::Error::write(&bert, e))?;
+    }
+    for path in made.copied.iter().map(|folder| encoder_files(folder)).collect::<crate::Result<Vec<_>>>()?.concat() {
+        let bytes = std::fs::read(&path).map_err(|e| crate::Error::read(&path, e))?;
+        artifact::write_atomic(&bert.join(path.file_name().unwrap_or_default()), &bytes)?;
     }
     Ok(())
+}
+
+/// Lists the files in a folder that make the encoder, not those of the run that trained it.
+fn encoder_files(folder: &Path) -> crate::Result<Vec<PathBuf>> {
+    let makes_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let weights = name.starts_with("model") && name.ends_with(".safetensors") || name == "pytorch_model.bin";
+        path.is_file() && (weights || name.ends_with(".json") || name == "vocab.txt" || name == "noso.toml")
+    };
+    let entries = std::fs::read_dir(folder).map_err(|e| crate::Error::read(folder, e))?;
+    let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    Ok(paths.map_err(|e| crate::Error::read(folder, e))?.into_iter().filter(makes_it).collect())
+}
+
+fn encoder_bytes(folder: &Path) -> crate::Result<u64> {
+    let size =
+        |path: PathBuf| std::fs::metadata(&path).map(|data| data.len()).map_err(|e| crate::Error::read(&path, e));
+    encoder_files(folder)?.into_iter().map(size).sum()
 }

@@ -3,9 +3,9 @@
 use candle_core::{D, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{labels::Found, text::Passage};
+use super::{RECOGNISER, labels::Found, text::Passage};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, check_finite},
     nn::{
         Init, Masks, Packed, Parameters,
         bert::{Bert, Linear},
@@ -208,6 +208,7 @@ impl Binder {
     /// As [`Self::forward`].
     pub fn decide(&self, passages: &[&Passage]) -> Result<Vec<Vec<Found>>> {
         let scores = self.forward(passages, None)?.span.to_vec2::<f32>()?;
+        check_finite(RECOGNISER, &scores.concat())?;
         let mut scores = scores.into_iter();
         let none = vec![f32::INFINITY; self.config.types.len()];
         let decide = |passage: &&Passage| {

@@ -36,6 +36,8 @@ use crate::{
 
 /// Key of `config.json` that holds a [`BinderConfig`].
 pub const BINDER_KEY: &str = "binder";
+/// What is told to give numbers that are not finite.
+const RECOGNISER: &str = "the recogniser of mentions";
 /// Longest window, in tokens with special ones, even if the model takes longer ones.
 pub const MAX_TOKENS: usize = 512;
 

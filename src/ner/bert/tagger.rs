@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{labels::Labels, text::Passage};
+use super::{RECOGNISER, labels::Labels, text::Passage};
 use crate::{
-    error::Result,
+    error::{Result, check_finite},
     nn::{
         Masks, Packed, Parameters,
         bert::{Bert, Linear},
@@ -71,7 +71,9 @@ impl Tagger {
             return Ok(vec![Vec::new(); passages.len()]);
         }
         let logits = self.forward(&batch, &rows, None)?;
-        let mut rows = ops::log_softmax(&logits)?.exp()?.to_vec2::<f32>()?.into_iter();
+        let probabilities = ops::log_softmax(&logits)?.exp()?.to_vec2::<f32>()?;
+        check_finite(RECOGNISER, &probabilities.concat())?;
+        let mut rows = probabilities.into_iter();
         Ok(passages.iter().map(|passage| rows.by_ref().take(passage.units.len()).collect()).collect())
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{FitSettings, Task, optimiser::Optimiser};
 use crate::{
@@ -65,10 +66,13 @@ struct Frame {
     shuffle: bool,
     examples: usize,
     data: u64,
+    /// Hash of names and shapes of the weights.
+    weights: u64,
 }
 
 impl Frame {
-    fn new(settings: &FitSettings, task: &dyn Task) -> Self {
+    fn new(settings: &FitSettings, task: &dyn Task, parameters: &Parameters) -> Self {
+        let shapes: Vec<_> = parameters.variables().iter().map(|(name, weight)| (name, weight.dims())).collect();
         Self {
             batch: settings.batch,
             accumulation: settings.accumulation,
@@ -78,7 +82,20 @@ impl Frame {
             shuffle: settings.shuffle,
             examples: task.len(),
             data: task.fingerprint(),
+            weights: xxh3_64(format!("{shapes:?}").as_bytes()),
         }
+    }
+
+    /// Says what of another frame is not as here.
+    fn difference(&self, now: &Self) -> serde_json::Result<String> {
+        let (then, now) = (serde_json::to_value(self)?, serde_json::to_value(now)?);
+        let fields = then.as_object().into_iter().flatten().filter(|(name, value)| now.get(name) != Some(value));
+        let say = |(name, value): (&String, &serde_json::Value)| match name.as_str() {
+            "data" => "other examples".to_owned(),
+            "weights" => "a model of another shape".to_owned(),
+            _ => format!("{} {value} instead of {}", name.replace('_', " "), now[name]),
+        };
+        Ok(fields.map(say).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -108,7 +125,7 @@ pub(super) fn save(
     let json = |value: serde_json::Result<String>| value.map_err(|e| broken(&path, e.to_string()));
     let metadata = HashMap::from([
         ("state".to_owned(), json(serde_json::to_string(state))?),
-        ("frame".to_owned(), json(serde_json::to_string(&Frame::new(settings, task)))?),
+        ("frame".to_owned(), json(serde_json::to_string(&Frame::new(settings, task, parameters)))?),
     ]);
     let weights = parameters.variables().iter().map(|(name, weight)| (name.clone(), weight.as_tensor()));
     let bytes = safetensors::serialize(weights.chain(optimiser.moments()), Some(metadata))
@@ -136,9 +153,10 @@ pub(super) fn load(
     let metadata = header.metadata().clone().unwrap_or_default();
     let field = |name: &str| metadata.get(name).map(String::as_str).unwrap_or_default();
     let frame: Frame = serde_json::from_str(field("frame")).map_err(|e| broken(&path, e.to_string()))?;
-    let now = Frame::new(settings, task);
+    let now = Frame::new(settings, task, parameters);
     if frame != now {
-        return Err(broken(&path, format!("it belongs to a run with {frame:?}, this one has {now:?}")));
+        let difference = frame.difference(&now).map_err(|e| broken(&path, e.to_string()))?;
+        return Err(broken(&path, format!("it belongs to a run with {difference}")));
     }
     let state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;

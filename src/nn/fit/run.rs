@@ -124,8 +124,8 @@ impl Run<'_> {
             self.save(task)?;
             checkpoint::load_best(self.folder, self.parameters)?;
         } else {
-            self.parameters.save(&checkpoint::best_path(self.folder))?;
             self.save(task)?;
+            self.parameters.save(&checkpoint::best_path(self.folder))?;
         }
         self.log.history.best_step = self.state.best_step;
         curve::draw(&self.log.history, &self.folder.join("losses.svg"))?;
@@ -156,15 +156,29 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Returns the learning rate of the step after `done`.
+    fn learning_rate(&self, done: usize) -> f64 {
+        let warm_up = self.settings.warm_up.steps(self.steps);
+        self.settings.learning_rate * self.settings.schedule.factor(done, warm_up, self.steps)
+    }
+
+    fn diverged(&self, step: usize) -> Error {
+        let checkpoint = Some(checkpoint::path(self.folder)).filter(|path| path.exists());
+        Error::Diverged { step, learning_rate: self.learning_rate(step.saturating_sub(1)), checkpoint }
+    }
+
+    /// Refuses weights that the last step threw out of all bounds before they replace good ones.
+    fn check_weights(&self) -> Result<()> {
+        if self.parameters.are_finite()? { Ok(()) } else { Err(self.diverged(self.state.step)) }
+    }
+
     fn step(&mut self, task: &dyn Task, batches: &[&[usize]]) -> Result<()> {
         let settings = self.settings;
-        let warm_up = settings.warm_up.steps(self.steps);
-        let learning_rate = settings.learning_rate * settings.schedule.factor(self.state.step, warm_up, self.steps);
+        let learning_rate = self.learning_rate(self.state.step);
         let found = gradients::compute(task, &self.variables, settings, self.state.step, batches)?;
         let norm = gradients::norm(&found.gradients)? * found.scale;
         if !found.loss.is_finite() || !norm.is_finite() {
-            let checkpoint = Some(checkpoint::path(self.folder)).filter(|path| path.exists());
-            return Err(Error::Diverged { step: self.state.step + 1, learning_rate, checkpoint });
+            return Err(self.diverged(self.state.step + 1));
         }
         let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 };
         self.optimiser.step(&found.gradients, found.scale * clip, learning_rate)?;
@@ -184,6 +198,7 @@ impl Run<'_> {
 
     /// Measures the model, keeps it if it is the best so far, and ends the run if it has not been for long.
     fn evaluate(&mut self, task: &dyn Task) -> Result<()> {
+        self.check_weights()?;
         let Some(evaluation) = task.evaluate()? else { return Ok(()) };
         let best = self.state.score(evaluation.score);
         if best {
@@ -216,6 +231,7 @@ impl Run<'_> {
     }
 
     fn save(&mut self, task: &dyn Task) -> Result<()> {
+        self.check_weights()?;
         checkpoint::save(self.folder, self.parameters, &self.optimiser, &self.state, self.settings, task)?;
         self.saved = Instant::now();
         Ok(())

@@ -8,7 +8,7 @@ use crate::{
     train::linker::candidates::KIND,
 };
 
-/// A folder with the candidates of an epoch and of the one before.
+/// A folder with the candidates of each epoch so far.
 pub(super) struct KeptCandidates {
     folder: PathBuf,
     /// Whether what an earlier run kept there is to go.
@@ -59,16 +59,11 @@ impl KeptCandidates {
         Err(Error::Artifact { what: KIND.name, name: file.display().to_string(), reason })
     }
 
-    /// Keeps the candidates of an epoch.
+    /// Keeps the candidates of an epoch until the run ends: the checkpoint that it may go on from can lie many epochs back.
     ///
     /// # Errors
-    /// - [`Error::Write`] if a file cannot be written or an old one deleted.
+    /// - [`Error::Write`] if a file cannot be written.
     pub fn write(&self, epoch: usize, found: &Vec<Vec<u32>>) -> Result<()> {
-        artifact::write_atomic(&self.file(epoch), &artifact::seal(KIND, found)?)?;
-        // The last checkpoint may lie within the epoch before this one, but no further back.
-        if let Some(old) = epoch.checked_sub(2).map(|old| self.file(old)).filter(|old| old.exists()) {
-            std::fs::remove_file(&old).map_err(|e| Error::write(&old, e))?;
-        }
-        Ok(())
+        artifact::write_atomic(&self.file(epoch), &artifact::seal(KIND, found)?)
     }
 }

@@ -65,7 +65,7 @@ pub struct BioSyn {
     /// Examples that come together, anew each epoch.
     bundles: Vec<Vec<usize>>,
     held_out: HeldOut,
-    /// Candidates of this epoch and the one before, for a run that is cut off.
+    /// Candidates of the epochs so far, for a run that is cut off.
     kept: Option<KeptCandidates>,
     /// Vectors of all names from an evaluation, until the weights change.
     encoded: Mutex<Option<Tensor>>,
