@@ -1,6 +1,6 @@
 //! Settings of an encoder that turns short texts into vectors with a BERT.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,9 +49,12 @@ impl Default for EncoderConfig {
 }
 
 impl EncoderConfig {
-    /// Takes the encoder of a folder or hub id as it says itself.
-    pub fn of(model: &str) -> Self {
-        Self { model: Some(model.to_owned()), ..Self::default() }
+    /// Takes the encoder of a folder, a hub id or a preset's name as it says itself.
+    pub fn of(name: &str) -> Self {
+        match name.parse() {
+            Ok(preset) if !Path::new(name).exists() => Self { preset: Some(preset), ..Self::default() },
+            _ => Self { model: Some(name.to_owned()), ..Self::default() },
+        }
     }
 
     /// Holds the values against their ranges; `section` is what messages call the place.

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Embed, preset::Published, settings::EncoderSettings};
+use super::{Embed, preset::hub_id, settings::EncoderSettings};
 use crate::{
     config::{self, EncoderConfig, Pooling},
     error::{Error, Result, check_finite},
@@ -160,7 +160,7 @@ impl Embed for BertEncoder {
 /// As [`BertEncoder::load`].
 pub fn load_model(config: &EncoderConfig) -> Result<(Pretrained, EncoderSettings)> {
     config.check("encoder")?;
-    let preset = config.preset.and_then(Published::named).map(|published| published.hub_id);
+    let preset = config.preset.and_then(hub_id);
     let name = config.model.as_deref().filter(|name| !name.is_empty()).or(preset).unwrap_or_default();
     let model = Pretrained::load(name, &device(config.device)?)?;
     let folder = hub::resolve(name, &pretrained::HUB_FILES)?;

@@ -13,7 +13,10 @@ pub mod sparse;
 use std::ops::Range;
 
 #[cfg(feature = "neural")]
-pub use self::{preset::presets_on_this_machine, settings::EncoderSettings};
+pub use self::{
+    preset::{hub_id, presets_on_this_machine},
+    settings::EncoderSettings,
+};
 use crate::error::Result;
 
 /// Turns short texts into vectors whose inner product says how alike the texts are.

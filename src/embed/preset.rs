@@ -68,6 +68,11 @@ const PUBLISHED: [Published; 5] = [
     },
 ];
 
+/// Returns the hub id of a preset's weights.
+pub fn hub_id(preset: Preset) -> Option<&'static str> {
+    Published::named(preset).map(|published| published.hub_id)
+}
+
 /// Lists the presets whose weights are in the Hugging Face cache of this machine.
 pub fn presets_on_this_machine() -> impl Iterator<Item = Preset> {
     let held = PUBLISHED.iter().filter(|published| hub::cached(published.hub_id, &HUB_FILES).is_some());

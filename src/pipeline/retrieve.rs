@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::catalog_rows;
 #[cfg(feature = "neural")]
-use crate::embed::bert::BertEncoder;
+use crate::embed::{bert::BertEncoder, hub_id};
 use crate::{
     catalog::{Abbreviations, Catalog},
     config::{Encoder, EncoderConfig, RetrievalConfig},
@@ -152,7 +152,7 @@ pub fn load_bert(config: &EncoderConfig) -> Result<(Arc<dyn Embed>, EncoderRecor
     let made = bert.settings();
     let record = EncoderRecord {
         kind: Encoder::Bert,
-        model: config.model.clone(),
+        model: config.model.clone().or_else(|| config.preset.and_then(hub_id).map(str::to_owned)),
         pooling: Some(made.pooling),
         normalise: Some(made.normalise),
         lowercase: Some(made.lowercase),

@@ -100,3 +100,52 @@ fn weights_out_of_range_or_without_a_bert_are_refused() {
     let ngram = noso(&["index", "build", "--weight", "0.5", "--output", &index]);
     assert!(!ngram.ok && ngram.told.contains("--encoder"), "{}", ngram.told);
 }
+
+#[test]
+fn an_index_takes_the_encoder_alone_and_keeps_none_of_an_earlier_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (index, catalog) = (path(folder.path(), "index"), super::commands::write_catalog(folder.path()));
+    let trained = folder.path().join("trained");
+    fs::create_dir(&trained).unwrap();
+    for file in fs::read_dir(bert()).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), trained.join(file.file_name())).unwrap();
+    }
+    for of_the_run in ["checkpoint.safetensors", "best.safetensors", "losses.jsonl"] {
+        fs::write(trained.join(of_the_run), "a run's").unwrap();
+    }
+    let build = ["index", "build", "--catalog", &catalog, "--factory", "Flat", "--output", &index];
+    let built = noso(&[&build[..], &["--encoder", trained.to_str().unwrap()]].concat());
+    assert!(built.ok, "{}", built.told);
+    let inside = folder.path().join("index/encoder");
+    assert!(inside.join("model.safetensors").exists() && inside.join("config.json").exists());
+    assert!(fs::read_dir(&inside).unwrap().flatten().all(|file| fs::read(file.path()).unwrap() != b"a run's"));
+    let built = noso(&build);
+    assert!(built.ok && !inside.exists(), "{}", built.told);
+    let found = noso(&["index", "search", "--index", &index, "--top-k", "1", "Острый насморк"]);
+    assert!(found.ok && found.out.contains("J00"), "{}{}", found.out, found.told);
+    // From its own folder, which is then left as it is.
+    assert!(noso(&[&build[..], &["--encoder", trained.to_str().unwrap()]].concat()).ok);
+    let built = noso(&[&build[..], &["--encoder", inside.to_str().unwrap()]].concat());
+    assert!(built.ok && inside.join("model.safetensors").exists(), "{}", built.told);
+}
+
+#[test]
+fn a_preset_is_known_by_its_name_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, texts) = (path(folder.path(), "out"), path(folder.path(), "texts.txt"));
+    fs::write(&texts, "Грипп\n").unwrap();
+    for arguments in [
+        &["index", "build", "--encoder", "sapbert", "--output", &output][..],
+        &["train", "ner", "--encoder", "sapbert", "--corpus", &texts, "--output", &output],
+        &["train", "encoder", "--init", "sapbert", "--texts", &texts, "--output", &output],
+    ] {
+        let told = assert_cmd::Command::cargo_bin("noso")
+            .unwrap()
+            .args(arguments)
+            .env("HF_HOME", folder.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .output();
+        let told = String::from_utf8(told.unwrap().stderr).unwrap();
+        assert!(told.contains("cambridgeltl/SapBERT"), "{arguments:?}: {told}");
+    }
+}

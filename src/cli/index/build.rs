@@ -309,13 +309,14 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
 fn encoder_config(args: &BuildArgs) -> anyhow::Result<EncoderConfig> {
     let device = Device::deserialize(args.device.as_str().into_deserializer());
     let device = device.map_err(|e: serde::de::value::Error| anyhow::anyhow!("--device: {e}"))?;
+    let named = EncoderConfig::of(&args.encoder);
     Ok(EncoderConfig {
-        preset: args.preset,
+        preset: args.preset.or(named.preset),
         // A weighted sum of cosines needs cosines.
         normalise: args.weight.map(|_| true),
         batch_tokens: args.batch_tokens,
         device,
-        ..EncoderConfig::of(&args.encoder)
+        ..named
     })
 }
 

@@ -7,9 +7,11 @@ use candle_core::Device;
 use super::fit::{Bar, FitArgs};
 use crate::{
     cli::DONE,
+    config::{self, EncoderConfig},
     corpus::{Documents, InputFormat, ReadOptions, Source},
+    embed::bert::load_model,
     error::Result,
-    nn::{fit::Place, pretrained::Pretrained},
+    nn::fit::Place,
     train::encoder::{self, EncoderSettings, MaskSettings, Report, Sizes},
 };
 
@@ -27,9 +29,9 @@ pub struct Args {
     /// Format of the texts
     #[arg(long, value_enum, default_value_t)]
     input_format: InputFormat,
-    /// Go on from this encoder's folder instead of drawing a new one
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["vocabulary", "cased", "layers", "hidden", "heads", "intermediate", "positions"])]
-    init: Option<PathBuf>,
+    /// Go on from the encoder of this folder, hub id or preset instead of drawing a new one
+    #[arg(long, value_name = "DIR|ID", conflicts_with_all = ["vocabulary", "cased", "layers", "hidden", "heads", "intermediate", "positions"])]
+    init: Option<String>,
     /// Word pieces of a new encoder
     #[arg(long, value_name = "N", default_value_t = 8000)]
     vocabulary: usize,
@@ -88,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         fit: args.fit.over(defaults.fit),
     };
     let model = match &args.init {
-        Some(folder) => Pretrained::load(&folder.display().to_string(), &Device::Cpu)?,
+        Some(name) => load_model(&EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) })?.0,
         None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
     };
     let place = Place { folder: &args.output, resume: args.fit.resume };

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::fit::{Bar, FitArgs};
 use crate::{
     cli::{DONE, corpus::load_annotated, load_catalog},
-    config::{EncoderConfig, Pooling, Preset},
+    config::{EncoderConfig, Pooling},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
     embed::bert::load_model,
     nn::fit::{FitSettings, Place},
@@ -144,17 +144,14 @@ impl Args {
     }
 
     fn encoder(&self) -> EncoderConfig {
-        let preset: Option<Preset> = self.encoder.parse().ok();
         EncoderConfig {
-            model: preset.is_none().then(|| self.encoder.clone()),
-            preset,
             pooling: self.pooling.map(|pooling| match pooling {
                 PoolingName::Cls => Pooling::Cls,
                 PoolingName::Mean => Pooling::Mean,
             }),
             lowercase: self.lowercase.then_some(true),
             max_tokens: Some(self.max_tokens),
-            ..EncoderConfig::default()
+            ..EncoderConfig::of(&self.encoder)
         }
     }
 

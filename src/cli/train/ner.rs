@@ -2,17 +2,15 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use candle_core::Device;
 use clap::ValueEnum;
 
 use super::fit::{Bar, FitArgs};
 use crate::{
     cli::DONE,
+    config::{Device, EncoderConfig},
     data::AnnotatedDocument,
-    nn::{
-        fit::{FitSettings, Group, Place},
-        pretrained::Pretrained,
-    },
+    embed::bert::load_model,
+    nn::fit::{FitSettings, Group, Place},
     train::ner::{Kind, NerSettings, Source, Training, load},
 };
 
@@ -36,7 +34,7 @@ pub struct Args {
     /// Measure on every N-th document of the corpora instead, which is then not learnt from
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     held_out: Option<u32>,
-    /// Folder or hub id of the encoder to start from
+    /// Folder or hub id of the encoder to start from, or a preset
     #[arg(long, value_name = "DIR|ID")]
     encoder: String,
     /// Model to train
@@ -71,7 +69,7 @@ enum KindName {
 /// # Errors
 /// If encoder or corpora cannot be read, teach nothing, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let encoder = Pretrained::load(&args.encoder, &Device::Cpu)?;
+    let encoder = load_model(&EncoderConfig { device: Device::Cpu, ..EncoderConfig::of(&args.encoder) })?.0;
     let mut corpus = Vec::new();
     for source in &args.corpus {
         corpus.extend(load_source(source)?);

@@ -24,7 +24,8 @@ fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> u
     let longest = (0..task.len()).map(|example| task.tokens(example)).max().unwrap_or(0);
     let all: usize = (0..task.len()).map(|example| task.tokens(example)).sum();
     let mean = all.div_ceil(task.len().max(1));
-    let part = (mean * settings.batch).div_ceil(settings.shards).min(settings.batch_tokens).max(longest) as u64;
+    let part = (mean * settings.batch.min(task.len())).div_ceil(settings.shards).min(settings.batch_tokens).max(longest)
+        as u64;
     let per_token = task.bytes_per_token(settings.recompute) as u64;
     let shards = settings.shards.min(rayon::current_num_threads()) as u64;
     let weights = 4 * parameters.count() as u64;
