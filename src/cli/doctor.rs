@@ -79,11 +79,10 @@ fn encoders() -> String {
 #[cfg(feature = "neural")]
 fn encoders() -> String {
     use crate::{config::Preset, embed::presets_on_this_machine};
-    let names = |presets: &mut dyn Iterator<Item = Preset>| presets.map(|p| p.name()).collect::<Vec<_>>().join(", ");
-    let known = names(&mut Preset::ALL.into_iter());
-    let held = match names(&mut presets_on_this_machine()) {
+    let known = Preset::ALL.map(Preset::name).join(", ");
+    let held = match presets_on_this_machine().map(Preset::name).collect::<Vec<_>>() {
         none if none.is_empty() => "none of them on this machine".into(),
-        some => format!("on this machine: {some}"),
+        some => format!("on this machine: {}", some.join(", ")),
     };
     format!(
         "BERT and XLM-RoBERTa (CPU), none ships: name a folder, a hub id or a preset with --encoder\npresets: {known}; {held}"
