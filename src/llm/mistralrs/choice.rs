@@ -51,6 +51,11 @@ impl LabelTrie {
         Some(Self { nodes, labels: sequences.len() })
     }
 
+    /// Returns the node that `path` leads to.
+    fn node(&self, path: &[u32]) -> Option<usize> {
+        path.iter().try_fold(0, |node, token| self.nodes[node].children.get(token).copied())
+    }
+
     fn branches(&self, node: usize) -> bool {
         let node = &self.nodes[node];
         node.children.len() + usize::from(node.label.is_some()) > 1
@@ -138,8 +143,8 @@ impl Scorer {
         Arc::new(move |logits: &Tensor, context: &[u32]| {
             let row: Vec<f32> = logits.to_vec1()?;
             let step = context.len().saturating_sub(prompt_tokens);
-            let node =
-                walk.iter().take(step).try_fold(0, |node, token| scorer.trie.nodes[node].children.get(token).copied());
+            // A step past the walk belongs to no node: mistral.rs 0.8.1 takes one more after an answer of one token.
+            let node = walk.get(..step).and_then(|path| scorer.trie.node(path));
             if let Some(node) = node.filter(|&node| scorer.trie.branches(node)) {
                 let shares = scorer.trie.shares(node, &log_softmax(&row));
                 if let Ok(mut read) = scorer.read.lock() {
@@ -198,6 +203,18 @@ mod tests {
         assert_eq!(digits(&["7"]).distribution(&BTreeMap::new()), [1.0]);
         assert_eq!(digits(&["12", "13"]).walks(), [vec![1]]);
         assert!(LabelTrie::new(&[vec![1], vec![1]]).is_none() && LabelTrie::new(&[vec![]]).is_none());
+    }
+
+    #[test]
+    fn a_step_past_the_walk_changes_nothing() {
+        let scorer = Scorer::new(Arc::new(digits(&["0", "1"])));
+        let processor = scorer.walk(Vec::new(), 2);
+        let row = |logits: [f32; 2]| Tensor::new(&logits, &mistralrs::Device::Cpu).unwrap();
+        processor.apply(&row([1.0, 0.0]), &[7, 7]).unwrap();
+        let read = scorer.distribution();
+        processor.apply(&row([0.0, 1.0]), &[7, 7, 0]).unwrap();
+        assert_eq!(scorer.distribution(), read);
+        assert!(read[0] > read[1]);
     }
 
     #[test]

@@ -102,7 +102,9 @@ impl Engine {
         let recorder = record::recorder(record.clone(), self.heart.clone(), prompt_tokens);
         let job = Job { prompt, max_tokens, temperature: request.temperature, grammar };
         let done = self.run(job, vec![recorder]).await?;
-        let tokens = finished(&record, request.temperature);
+        let mut tokens = finished(&record, request.temperature);
+        // mistral.rs 0.8.1 takes one step more after an answer of one token, and the record may show it.
+        tokens.truncate(done.tokens);
         Ok(Answer {
             text: done.text,
             finish: done.finish,
@@ -266,15 +268,18 @@ impl Engine {
 pub(super) struct Done {
     text: String,
     finish: Finish,
+    /// Tokens of the answer, with the one that ended it.
+    tokens: usize,
 }
 
 impl Done {
     fn of(response: Response) -> Result<Self> {
         match response {
             Response::CompletionDone(done) => {
+                let tokens = done.usage.completion_tokens;
                 let choice = done.choices.into_iter().next().ok_or_else(|| refused("it gave no choice"))?;
                 let finish = if choice.finish_reason == "length" { Finish::Length } else { Finish::Stop };
-                Ok(Self { text: choice.text, finish })
+                Ok(Self { text: choice.text, finish, tokens })
             }
             // A validation message may quote the request; the others come from the computation.
             Response::ValidationError(_) => Err(refused("it refused the request")),
