@@ -35,6 +35,10 @@ impl Task for Tagging {
         self.batches.ids.len()
     }
 
+    fn fingerprint(&self) -> u64 {
+        fit::fingerprint(&self.batches.ids)
+    }
+
     fn tokens(&self, example: usize) -> usize {
         self.batches.ids[example].len()
     }

@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Sections of a pipeline file, which keys of its settings begin with.
+pub(crate) const SECTIONS: [&str; 6] = ["ner", "retrieval", "rerank", "decision", "llm", "second_look"];
+
 /// Result of a library call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -210,6 +213,8 @@ pub enum Error {
         learning_rate: f64,
         /// Last good checkpoint, where one was written.
         checkpoint: Option<PathBuf>,
+        /// Weights of the best evaluation, where there was one.
+        best: Option<PathBuf>,
     },
     /// A training run was asked to stop, and wrote a checkpoint.
     #[error("stopped after step {step} of {steps}; {} holds the run", checkpoint.display())]
@@ -221,9 +226,13 @@ pub enum Error {
         /// Where to go on from.
         checkpoint: PathBuf,
     },
-    /// A training step would not fit into memory.
-    #[error("a training step needs about {needed_mib} MiB, {available_mib} MiB are free")]
+    /// A training would not fit into memory.
+    #[error("{what} needs about {needed_mib} MiB, {available_mib} MiB are free")]
     Memory {
+        /// What would not fit.
+        what: &'static str,
+        /// Options that make it smaller.
+        lower: &'static str,
         /// Estimate.
         needed_mib: u64,
         /// What the system says.
@@ -246,6 +255,17 @@ pub fn check_finite(model: &str, numbers: &[f32]) -> Result<()> {
     match numbers.iter().all(|number| number.is_finite()) {
         true => Ok(()),
         false => Err(Error::NotFinite { model: model.to_owned() }),
+    }
+}
+
+/// Passes where a setting `is` as expected.
+///
+/// # Errors
+/// - [`Error::Setting`] otherwise.
+pub fn check_setting(is: bool, key: &str, expected: &str, got: impl ToString) -> Result<()> {
+    match is {
+        true => Ok(()),
+        false => Err(Error::Setting { key: key.into(), expected: expected.into(), got: got.to_string() }),
     }
 }
 
@@ -277,6 +297,9 @@ impl Error {
             Self::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
                 "continue it with --resume, or choose another folder with --output".into()
             }
+            Self::Write { source, .. } if source.kind() == ErrorKind::DirectoryNotEmpty => {
+                "choose another folder with --output, or delete this one".into()
+            }
             Self::Write { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
                 "wait for that run, or choose another place with --output".into()
             }
@@ -305,14 +328,23 @@ impl Error {
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
             Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute".into(),
-            Self::Diverged { checkpoint, .. } => {
-                let kept = checkpoint.as_ref().map(|path| format!("; with --resume the run goes on from {}", path.display()));
-                let kept = kept.unwrap_or_default();
-                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{kept}")
+            Self::Diverged { checkpoint, best, .. } => {
+                let told = |what: &str, path: &Option<PathBuf>| {
+                    path.as_ref().map(|path| format!("; {what} {}", path.display())).unwrap_or_default()
+                };
+                let goes_on = told("with --resume the run goes on from", checkpoint);
+                let best = told("the best weights so far are in", best);
+                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{goes_on}{best}")
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
-            Self::Memory { .. } => "lower --batch-tokens or --shards, or add --recompute".into(),
-            Self::Setting { .. } => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
+            Self::Memory { lower, .. } => format!("lower {lower}"),
+            Self::Setting { key, .. } => {
+                let section = key.split_once('.').map(|(section, _)| section);
+                match section.is_some_and(|section| SECTIONS.contains(&section)) {
+                    true => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
+                    false => "`--help` after the same command lists its options with their defaults".into(),
+                }
+            }
             _ => return None,
         };
         Some(hint)

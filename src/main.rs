@@ -21,7 +21,19 @@ fn keep_pages() {
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) }
 }
 
+/// Tells where a panic happened but not what it says: a slice out of bounds quotes the text it was cut from, which may be a patient's.
+/// With RUST_BACKTRACE set, the person asks for all of it.
+fn hide_panic_messages() {
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+            eprintln!("internal error{place}: please report it (RUST_BACKTRACE=1 shows more, perhaps words of a text)");
+        }));
+    }
+}
+
 fn main() -> ExitCode {
+    hide_panic_messages();
     #[cfg(feature = "neural")]
     keep_pages();
     tracing_subscriber::fmt()

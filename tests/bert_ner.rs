@@ -6,9 +6,9 @@ mod refusals;
 
 use noso::{
     config::NerConfig,
-    data::{AnnotatedDocument, Document},
+    data::{AnnotatedDocument, Document, Span},
     ner::{Ner, bert::BertNer},
-    nn::fit::{FitSettings, Place, StepRecord, Watch},
+    nn::fit::{FitSettings, ModelFolder, StepRecord, Watch},
     train::ner::{Kind, NerSettings, Training},
 };
 use tempfile::TempDir;
@@ -32,8 +32,8 @@ fn trained(kind: Kind) -> TempDir {
 
 fn trained_on(kind: Kind, notes: &[AnnotatedDocument]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place { folder: folder.path(), resume: false };
-    Training::new(encoder(24), notes, &[], &settings(kind)).unwrap().run(place, &mut ()).unwrap();
+    let claimed = ModelFolder::claim(folder.path(), false).unwrap();
+    Training::new(encoder(24), notes, &[], &settings(kind)).unwrap().run(&claimed, &mut ()).unwrap();
     folder
 }
 
@@ -152,7 +152,7 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_does() {
     let weights = |folder: &TempDir| std::fs::read(folder.path().join("model.safetensors")).unwrap();
     let run = |folder: &TempDir, resume, watch: &mut dyn Watch| {
         let training = Training::new(encoder(24), &notes(), &notes()[..2], &settings).unwrap();
-        training.run(Place { folder: folder.path(), resume }, watch)
+        training.run(&ModelFolder::claim(folder.path(), resume)?, watch)
     };
     let (whole, halved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run(&whole, false, &mut ()).unwrap();
@@ -163,4 +163,35 @@ fn an_interrupted_run_ends_where_an_uninterrupted_one_does() {
     let history = run(&halved, true, &mut ()).unwrap();
     assert!(weights(&whole) == weights(&halved));
     assert_eq!(history.evaluations.len(), 4);
+    assert!(run(&halved, false, &mut ()).is_err(), "a finished model is not overwritten");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_annotation_only_and_heads_follow_the_seed() {
+    for kind in [Kind::Tagger, Kind::Binder] {
+        let settings = settings(kind);
+        let folder = tempfile::tempdir().unwrap();
+        let run = |notes: &[AnnotatedDocument], settings: &NerSettings, resume| {
+            let training = Training::new(encoder(24), notes, &[], settings).unwrap();
+            training.run(&ModelFolder::claim(folder.path(), resume)?, &mut Impatient(2))
+        };
+        assert!(matches!(run(&notes(), &settings, false), Err(noso::Error::Stopped { .. })));
+        // As many tokens and mentions, one of them elsewhere.
+        let mut moved = notes();
+        let note =
+            moved.iter_mut().find(|note| note.entities[0].span.slice(&note.document.text).contains(' ')).unwrap();
+        let span = note.entities[0].span;
+        let word = span.slice(&note.document.text).find(' ').unwrap();
+        note.entities[0].span = Span::new(&note.document.text, span.start_byte(), span.start_byte() + word).unwrap();
+        let told = run(&moved, &settings, true).unwrap_err().to_string();
+        assert!(told.contains("checkpoint.safetensors") && told.contains("other examples"), "{told}");
+    }
+    let first_loss = |seed| {
+        let usual = settings(Kind::Tagger);
+        let fit = FitSettings { epochs: 1, shuffle: false, seed, ..usual.fit };
+        let training = Training::new(encoder(24), &notes(), &[], &NerSettings { fit, ..usual }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        training.run(&ModelFolder::claim(folder.path(), false).unwrap(), &mut ()).unwrap().steps[0].loss
+    };
+    assert!(first_loss(1) == first_loss(1) && first_loss(1) != first_loss(2));
 }

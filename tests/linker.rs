@@ -13,7 +13,7 @@ use noso::{
     nn::{
         Masks, Parameters,
         bert::{BertConfig, Family},
-        fit::{EvaluationRecord, FitSettings, History, Place, StepRecord, Task, Watch, fit},
+        fit::{EvaluationRecord, FitSettings, History, ModelFolder, Place, StepRecord, Task, Watch, fit},
         ops::Activation,
         pretrained::Pretrained,
         tokenizer::{Casing, Tokenizer},
@@ -160,8 +160,8 @@ fn unseen_wordings_are_linked_better_after_training_and_the_folder_is_an_encoder
         let before = task(&mut model, &teaching(), linker.clone()).unwrap().evaluate().unwrap().unwrap().score;
         let folder = tempdir().unwrap();
         let mut kept = Kept::default();
-        let place = Place { folder: folder.path(), resume: false };
-        let report = train(&mut model, &teaching(), &how(linker.clone(), 90), place, &mut kept).unwrap();
+        let claimed = ModelFolder::claim(folder.path(), false).unwrap();
+        let report = train(&mut model, &teaching(), &how(linker.clone(), 90), &claimed, &mut kept).unwrap();
         let best = kept.figures.iter().map(|evaluation| evaluation.score).fold(0.0, f32::max);
         assert!(before <= 0.5 && best >= 5.0 / 6.0 - 1e-6, "{before} {best} {linker:?}");
         assert_eq!((report.names, report.mentions, report.dense_share.is_some()), (6, 12, linker.in_batch));
@@ -266,8 +266,8 @@ fn finish_after(folder: &Path, stops: &[usize], stopped: &dyn Fn(usize)) -> (His
     for (at, stop_after) in stops.iter().chain(&[usize::MAX]).enumerate() {
         model = tiny();
         let mut task = task(&mut model, &teaching(), linker.clone()).unwrap();
-        task = task.with_folder(folder, at > 0);
         let place = Place { folder, resume: at > 0 };
+        task = task.with_place(place);
         let mut kept = Kept { stop_after: *stop_after, ..Kept::default() };
         last = Some(noso::nn::fit::fit_watched(
             &model.parameters,
@@ -319,7 +319,7 @@ fn a_new_run_does_not_take_the_candidates_of_an_old_one() {
     assert_eq!(count(), 4);
     let mut model = tiny();
     let task = task(&mut model, &teaching(), LinkerSettings::default()).unwrap();
-    let mut task = task.with_folder(folder.path(), false);
+    let mut task = task.with_place(Place { folder: folder.path(), resume: false });
     let told = fit(&model.parameters, &mut task, &how(LinkerSettings::default(), 1).fit, folder.path(), false);
     assert!(matches!(told, Err(Error::Write { .. })) && count() == 4, "a run that may go on is left alone");
     task.begin_epoch(0).unwrap();

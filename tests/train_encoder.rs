@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use candle_core::Device;
 use noso::{
     nn::{
-        fit::{FitSettings, Place},
+        fit::{FitSettings, ModelFolder},
         pretrained::Pretrained,
     },
     train::encoder::{self, EncoderSettings, Sizes},
@@ -36,7 +36,8 @@ fn settings(epochs: usize) -> EncoderSettings {
 
 fn train(folder: &Path, epochs: usize) -> encoder::Report {
     let model = encoder::draw(&texts(), &sizes(), 1, &Device::Cpu).unwrap();
-    encoder::train(model, &texts(), &settings(epochs), Place { folder, resume: false }, &mut ()).unwrap()
+    let folder = ModelFolder::claim(folder, false).unwrap();
+    encoder::train(model, &texts(), &settings(epochs), &folder, &mut ()).unwrap()
 }
 
 #[test]
@@ -58,8 +59,8 @@ fn learns_to_guess_hidden_words_and_writes_a_folder_that_loads() {
         );
     }
     let adapted = tempdir().unwrap();
-    let place = Place { folder: adapted.path(), resume: false };
-    let on = encoder::train(loaded, &texts(), &settings(1), place, &mut ()).unwrap();
+    let claimed = ModelFolder::claim(adapted.path(), false).unwrap();
+    let on = encoder::train(loaded, &texts(), &settings(1), &claimed, &mut ()).unwrap();
     let fresh = train(tempdir().unwrap().path(), 1).history.steps[0].loss;
     assert!(
         on.history.steps[0].loss < 0.7 * fresh,
@@ -100,6 +101,13 @@ fn the_command_says_what_is_wrong_and_goes_on_where_it_was() {
     };
     let (code, told) = noso(&["--heads", "3"]);
     assert!(code == Some(1) && told.contains("setting `heads`: expected a divisor of hidden"), "{told}");
+    for huge in [["--intermediate", "1000000000000"], ["--positions", "1000000000000"]] {
+        let (code, told) = noso(&huge);
+        assert!(code == Some(1) && told.contains("MiB are free") && told.contains("lower --hidden"), "{told}");
+    }
+    let (code, told) = noso(&["--batch", "0"]);
+    assert!(code == Some(1) && told.contains("`--help` after the same command"), "{told}");
+    assert!(!output.exists(), "a run that never began leaves nothing");
     let (code, told) = noso(&["--positions", "16"]);
     assert!(code == Some(1) && told.contains("setting `length`: expected 8 to 16"), "{told}");
     let (code, told) = noso(&[]);

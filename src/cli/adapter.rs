@@ -46,7 +46,8 @@ takes as much disk as the model, and may be deleted at any time.
 
 Example: a model for another program, with the adapter inside
 
-  noso adapter merge --model models/Qwen2.5-7B-Instruct --adapter adapters/ner --output models/qwen-ner")]
+  noso adapter merge --model models/Qwen2.5-7B-Instruct --adapter adapters/ner \\
+      --output models/qwen-ner")]
 struct MergeArgs {
     /// Folder of the model, with config.json and safetensors files
     #[arg(long, value_name = "DIR")]

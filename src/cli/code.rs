@@ -42,9 +42,12 @@ const SHOWN_FAILURES: u64 = 10;
 Examples
 
   noso code 'ИБС. Стенокардия напряжения. СД 2 типа'
-  noso code --input notes/ --output coded.jsonl --output-format jsonl --min-confidence 0.5 --back-off
-  noso code --input notes/ --output coded/ --output-format brat --pipeline llm --model Qwen2.5-7B-Instruct
-  noso code --input notes.csv --text-column diagnosis --output coded/ --output-format brat --resume")]
+  noso code --input notes/ --output coded.jsonl --output-format jsonl \\
+      --min-confidence 0.5 --back-off
+  noso code --input notes/ --output coded/ --output-format brat \\
+      --pipeline llm --model Qwen2.5-7B-Instruct
+  noso code --input notes.csv --text-column diagnosis --output coded/ \\
+      --output-format brat --resume")]
 pub struct Args {
     /// Texts to code, each a document
     text: Vec<String>,

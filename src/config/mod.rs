@@ -341,6 +341,13 @@ mod tests {
     }
 
     #[test]
+    fn errors_know_the_sections() {
+        let pipeline = toml::Table::try_from(toml::from_str::<PipelineConfig>("").unwrap()).unwrap();
+        assert!(pipeline.keys().all(|section| crate::error::SECTIONS.contains(&section.as_str())));
+        assert_eq!(pipeline.len(), crate::error::SECTIONS.len());
+    }
+
+    #[test]
     fn the_file_says_what_the_defaults_are() {
         let defaults = PipelineConfig {
             ner: NerConfig::default(),

@@ -108,10 +108,18 @@ impl Manifest {
     /// Reads the manifest of an index folder.
     ///
     /// # Errors
-    /// - [`Error::Read`] if there is none; those of [`Manifest::parse`].
+    /// - [`Error::Artifact`] if there is none, [`Error::Read`] if there is no such folder; those of [`Manifest::parse`].
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        let bytes = std::fs::read(&path).map_err(|e| Error::read(path, e))?;
+        let no_index = || Error::Artifact {
+            what: "index",
+            name: folder.display().to_string(),
+            reason: format!("the folder holds no {FILE}: it is no index"),
+        };
+        let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound if folder.is_dir() => no_index(),
+            _ => Error::read(path, e),
+        })?;
         Self::parse(&folder.display().to_string(), &String::from_utf8_lossy(&bytes))
     }
 
@@ -152,7 +160,7 @@ impl Manifest {
 
 /// Returns the SHA-256 of `bytes` in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// Returns the SHA-256 of a file of any size in hexadecimal digits.
@@ -160,13 +168,5 @@ pub(super) fn sha256_of_file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
     std::io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
-    Ok(hexadecimal(&hash.finalize()))
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Ok(format!("{:x}", hash.finalize()))
 }

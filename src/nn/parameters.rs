@@ -44,6 +44,11 @@ impl Parameters {
         Self { name: name.into(), device: device.clone(), given, variables: BTreeMap::new(), rng }
     }
 
+    /// Draws weights that are not given from another seed from now on.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng = ChaCha8Rng::seed_from_u64(seed);
+    }
+
     /// Returns the weight of this name as a layer's tensor, and keeps it among the variables.
     ///
     /// # Errors
@@ -133,14 +138,6 @@ impl Parameters {
         Ok(())
     }
 
-    /// Writes all variables to a safetensors file, atomically.
-    ///
-    /// # Errors
-    /// - [`Error::Write`] if the folder cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        self.save_as(path, str::to_owned)
-    }
-
     /// Writes all variables to a safetensors file, atomically, under other names.
     ///
     /// # Errors
@@ -168,7 +165,7 @@ impl Parameters {
                 hash.update(number.to_le_bytes());
             }
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(format!("{:x}", hash.finalize()))
     }
 }
 

@@ -249,7 +249,7 @@ impl Tokenizer {
 
     /// Returns a hash of all that the tokenizer does, in hexadecimal digits.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.json).iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", Sha256::digest(&self.json))
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, each atomically.

@@ -129,8 +129,12 @@ fn load_ngram(folder: Option<&Path>, file: Option<&Path>) -> Result<Arc<NgramEnc
 fn load_recorded_bert(config: &RetrievalConfig, record: &EncoderRecord) -> Result<Arc<dyn Embed>> {
     let inside = config.index.as_ref().map(|folder| folder.join(BERT_FOLDER)).filter(|folder| folder.is_dir());
     let inside = inside.map(|folder| folder.display().to_string());
+    let model = config.encoder_model.clone().or(inside).or_else(|| record.model.clone()).ok_or_else(|| {
+        let name = config.index.as_ref().map_or_else(|| "(shipped)".into(), |folder| folder.display().to_string());
+        Error::Artifact { what: "index", name, reason: format!("its encoder is gone: the folder {BERT_FOLDER}/ in it") }
+    })?;
     load_bert(&EncoderConfig {
-        model: config.encoder_model.clone().or(inside).or_else(|| record.model.clone()),
+        model: Some(model),
         preset: None,
         pooling: record.pooling,
         normalise: record.normalise,

@@ -7,7 +7,7 @@ use noso::{
     config::NerConfig,
     data::Document,
     ner::{Ner, bert::BertNer},
-    nn::fit::Place,
+    nn::fit::ModelFolder,
     train::ner::{Kind, NerSettings, Training},
 };
 
@@ -72,8 +72,8 @@ fn corpora_that_teach_nothing() {
     let mut wild = settings(Kind::Tagger);
     wild.fit.learning_rate = -1.0;
     let folder = tempfile::tempdir().unwrap();
-    let place = Place { folder: folder.path(), resume: false };
-    let told = Training::new(encoder(24), &notes(), &[], &wild).unwrap().run(place, &mut ()).unwrap_err();
+    let claimed = ModelFolder::claim(folder.path(), false).unwrap();
+    let told = Training::new(encoder(24), &notes(), &[], &wild).unwrap().run(&claimed, &mut ()).unwrap_err();
     assert!(told.to_string().contains("learning_rate"), "{told}");
 }
 

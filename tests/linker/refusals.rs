@@ -41,11 +41,11 @@ fn settings_outside_their_range_are_named() {
     let all = || super::teaching();
     let base = LinkerSettings::default;
     for (key, wrong) in [
-        ("linker.candidates", LinkerSettings { candidates: 0, ..base() }),
-        ("linker.dense_share", LinkerSettings { dense_share: 1.5, ..base() }),
-        ("linker.temperature", LinkerSettings { temperature: Some(0.0), ..base() }),
-        ("linker.lambda", LinkerSettings { lambda: f32::NAN, ..base() }),
-        ("linker.bundle", LinkerSettings { bundle: 0, ..base() }),
+        ("candidates", LinkerSettings { candidates: 0, ..base() }),
+        ("dense_share", LinkerSettings { dense_share: 1.5, ..base() }),
+        ("temperature", LinkerSettings { temperature: Some(0.0), ..base() }),
+        ("lambda", LinkerSettings { lambda: f32::NAN, ..base() }),
+        ("bundle", LinkerSettings { bundle: 0, ..base() }),
     ] {
         let Err(told) = task(&mut tiny(), &all(), wrong) else { panic!("{key} accepted") };
         assert!(matches!(&told, Error::Setting { key: named, .. } if named == key), "{told}");
@@ -68,7 +68,7 @@ fn the_command_says_what_is_missing() {
         command.arg("--output").arg(folder.path().join("out")).assert().code(1)
     };
     let told = String::from_utf8(noso(&encoder).get_output().stderr.clone()).unwrap();
-    assert!(told.contains("error: cannot train the linker: the corpus has no coded mentions"), "{told}");
+    assert!(told.contains("1 documents") && told.contains("corpus has no diagnosis with an ICD code"), "{told}");
     let told = String::from_utf8(noso(&folder.path().join("nowhere")).get_output().stderr.clone()).unwrap();
     assert!(told.contains("error:") && told.contains("nowhere") && told.contains("hint:"), "{told}");
     assert!(!folder.path().join("out").exists());

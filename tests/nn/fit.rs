@@ -9,7 +9,8 @@ use noso::{
         Init, Masks, Packed, Parameters,
         bert::{Bert, BertConfig, Linear},
         fit::{
-            Evaluation, FitSettings, History, Loss, Place, Schedule, StepRecord, Task, WarmUp, Watch, fit, fit_watched,
+            Evaluation, FitSettings, History, Loss, Place, Schedule, StepRecord, Task, WarmUp, Watch, fingerprint, fit,
+            fit_watched,
         },
         ops,
     },
@@ -57,6 +58,11 @@ impl Line {
 impl Task for Line {
     fn len(&self) -> usize {
         self.points.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let points = self.points.iter().map(|(point, target)| (point.map(f32::to_bits), target.to_bits()));
+        fingerprint(points.collect::<Vec<_>>())
     }
 
     fn tokens(&self, example: usize) -> usize {
@@ -219,10 +225,36 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
     assert!(matches!(error, Error::Diverged { step: 6, .. }), "{error}");
     assert!(error.to_string().contains("step 6, at learning rate 5.000e-2"), "{error}");
     let hint = error.hint().unwrap();
-    assert!(hint.contains("--learning-rate") && hint.contains("checkpoint.safetensors"), "{hint}");
+    for part in ["--learning-rate", "checkpoint.safetensors", "best.safetensors"] {
+        assert!(hint.contains(part), "{hint}");
+    }
     assert!(weights(&parameters).iter().all(|weight| weight.is_finite()));
     assert!(folder.path().join("checkpoint.safetensors").exists());
     assert!(folder.path().join("best.safetensors").exists());
+}
+
+#[test]
+fn best_weights_later_than_the_checkpoint_are_not_taken_for_its_own() {
+    let folder = tempdir().unwrap();
+    let (checkpoint, old) = (folder.path().join("checkpoint.safetensors"), folder.path().join("old"));
+    let part = |settings: &FitSettings, scores: &[f64], resume, steps| {
+        let (parameters, mut task) = Line::new(0.0);
+        task.scores = scores.to_vec();
+        let place = Place { folder: folder.path(), resume };
+        let ran = fit_watched(&parameters, &mut task, settings, place, &mut StopAfter { steps, seen: 0 });
+        (weights(&parameters), ran)
+    };
+    // As if the run had been killed after step 10, between writing the best weights and the checkpoint.
+    let (after_six, _) = part(&settings(), &[0.5, 0.9], false, 6);
+    std::fs::copy(&checkpoint, &old).unwrap();
+    let (_, stopped) = part(&settings(), &[0.5, 0.9], true, 5);
+    assert!(matches!(stopped, Err(Error::Stopped { step: 11, .. })));
+    std::fs::rename(&old, &checkpoint).unwrap();
+    // At next to no learning rate the weights stay; no later evaluation is better than that of step 5.
+    let slow = FitSettings { learning_rate: 1e-12, weight_decay: 0.0, ..settings() };
+    let (left, ran) = part(&slow, &[0.5, 0.4, 0.3, 0.2], true, usize::MAX);
+    assert_eq!(ran.unwrap().best_step, Some(10));
+    assert!(difference(&left, &after_six) < 1e-6, "{left:?} {after_six:?}");
 }
 
 #[test]
@@ -335,6 +367,10 @@ impl Task for Finds {
         self.texts.len()
     }
 
+    fn fingerprint(&self) -> u64 {
+        fingerprint(&self.texts)
+    }
+
     fn tokens(&self, example: usize) -> usize {
         self.texts[example].len()
     }
@@ -413,6 +449,10 @@ struct Given {
 impl Task for Given {
     fn len(&self) -> usize {
         self.slopes.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        fingerprint(self.slopes.len())
     }
 
     fn tokens(&self, _: usize) -> usize {

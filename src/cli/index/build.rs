@@ -40,8 +40,10 @@ Examples: titles and coded mentions with n-grams (the shipped index); titles wit
 chosen by cross-validation on the mentions
 
   noso index build --mentions ruccod/train --drop-mention-text --output indexes/default
-  noso index build --encoder models/bergamot --preset bergamot --factory Flat --output indexes/titles
-  noso index build --mentions ruccod/train --encoder models/bergamot --weight auto --output indexes/hybrid")]
+  noso index build --encoder models/bergamot --preset bergamot --factory Flat \\
+      --output indexes/titles
+  noso index build --mentions ruccod/train --encoder models/bergamot --weight auto \\
+      --output indexes/hybrid")]
 pub(super) struct BuildArgs {
     /// Catalogue whose titles and synonyms go in [default: the shipped one]
     #[arg(long, value_name = "FILE")]

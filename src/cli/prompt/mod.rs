@@ -81,7 +81,8 @@ struct ShowArgs {
 Examples: the built-in prompts, one of one's own, a server instead of a model in this process
 
   noso prompt try --model Qwen2.5-7B-Instruct 'Хр. гастрит, ремиссия. Плоскостопие'
-  noso prompt try --model Qwen2.5-7B-Instruct --select-prompt my-select.toml 'Хр. гастрит'
+  noso prompt try --model Qwen2.5-7B-Instruct --select-prompt my-select.toml \\
+      'Хр. гастрит'
   noso prompt try --server http://127.0.0.1:8000/v1 --format json 'Хр. гастрит, ремиссия'")]
 struct TryArgs {
     /// Text to code

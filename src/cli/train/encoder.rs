@@ -11,7 +11,7 @@ use crate::{
     corpus::{Documents, InputFormat, ReadOptions, Source},
     embed::bert::load_model,
     error::Result,
-    nn::fit::Place,
+    nn::fit::ModelFolder,
     train::encoder::{self, EncoderSettings, MaskSettings, Report, Sizes},
 };
 
@@ -80,7 +80,7 @@ pub struct Args {
 /// # Errors
 /// If the texts cannot be read or are too few, a setting is out of its range, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let texts = args.read()?;
+    let folder = ModelFolder::claim(&args.output, args.fit.resume)?;
     let defaults = EncoderSettings::default();
     let settings = EncoderSettings {
         length: args.length,
@@ -89,12 +89,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         mask: MaskSettings { share: args.mask_share, whole_words: !args.mask_pieces },
         fit: args.fit.over(defaults.fit),
     };
+    settings.fit.check()?;
+    args.sizes().check()?;
+    let texts = args.read()?;
     let model = match &args.init {
         Some(name) => load_model(&EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) })?.0,
         None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
     };
-    let place = Place { folder: &args.output, resume: args.fit.resume };
-    let report = encoder::train(model, &texts, &settings, place, &mut Bar::new()?)?;
+    let report = encoder::train(model, &texts, &settings, &folder, &mut Bar::new()?)?;
     tell(args, &report);
     Ok(DONE)
 }
@@ -136,7 +138,7 @@ impl Args {
             layers: self.layers,
             hidden: self.hidden,
             heads: self.heads,
-            intermediate: self.intermediate.unwrap_or(4 * self.hidden),
+            intermediate: self.intermediate.unwrap_or(self.hidden.saturating_mul(4)),
             positions: self.positions,
         }
     }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -16,6 +16,8 @@ use crate::nn::fit::{EvaluationRecord, FitSettings, Schedule, StepRecord, WarmUp
 
 /// Exit code of a run that Ctrl-C stopped at once, as shells have it.
 const KILLED: i32 = 130;
+/// Time between two lines where standard error is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// How fast the shown loss follows the true one.
 const FOLLOW: f64 = 0.05;
 
@@ -119,6 +121,9 @@ pub struct Bar {
     started: Instant,
     tokens: usize,
     loss: Option<f64>,
+    /// When a line was last written, where no bar can be drawn.
+    told: Instant,
+    steps: usize,
 }
 
 impl Bar {
@@ -137,7 +142,8 @@ impl Bar {
             eprintln!("stopping after this step; once more to stop at once");
         };
         ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
-        Ok(Self { bar: ProgressBar::hidden(), stop, started: Instant::now(), tokens: 0, loss: None })
+        let now = Instant::now();
+        Ok(Self { bar: ProgressBar::hidden(), stop, started: now, tokens: 0, loss: None, told: now, steps: 0 })
     }
 }
 
@@ -148,6 +154,7 @@ impl Watch for Bar {
         self.bar.set_position(done as u64);
         self.bar.reset_eta();
         self.started = Instant::now();
+        self.steps = steps;
     }
 
     fn step(&mut self, step: &StepRecord) {
@@ -156,7 +163,12 @@ impl Watch for Bar {
         let loss = self.loss.map_or(new, |old| old + FOLLOW * (new - old));
         self.loss = Some(loss);
         let speed = self.tokens as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        self.bar.set_message(format!("loss {loss:.4}, lr {:.2e}, {speed:.0} tokens/s", step.learning_rate));
+        let state = format!("loss {loss:.4}, lr {:.2e}, {speed:.0} tokens/s", step.learning_rate);
+        if self.bar.is_hidden() && (step.step == self.steps || self.told.elapsed() >= LINE_INTERVAL) {
+            eprintln!("epoch {}, step {} of {}: {state}", step.epoch, step.step, self.steps);
+            self.told = Instant::now();
+        }
+        self.bar.set_message(state);
         self.bar.set_position(step.step as u64);
     }
 

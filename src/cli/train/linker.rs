@@ -13,7 +13,8 @@ use crate::{
     config::{EncoderConfig, Pooling},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
     embed::bert::load_model,
-    nn::fit::{FitSettings, Place},
+    error::Error,
+    nn::fit::{FitSettings, ModelFolder},
     train::linker::{
         LinkerSettings, LinkerTraining, Wording, Wordings, catalog_wordings, concept_wordings, mention_wordings, train,
     },
@@ -29,7 +30,8 @@ its own (`noso index build --weight auto`).
 
 Example: train on ICD codes, keep the best epoch by linking on a tune folder, then index with the encoder
 
-  noso train linker --encoder bergamot --corpus ruccod/train --mentions-as-names --dev ruccod/tune --output linker
+  noso train linker --encoder bergamot --corpus ruccod/train --mentions-as-names \\
+      --dev ruccod/tune --output linker
   noso index build --encoder linker --mentions ruccod/train --output my-index")]
 pub struct Args {
     /// Annotated brat folder with ICD codes (may be given several times)
@@ -109,11 +111,14 @@ enum PoolingName {
 /// # Errors
 /// If encoder or corpora cannot be read, teach nothing, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let wordings = args.wordings()?;
+    let folder = ModelFolder::claim(&args.output, args.fit.resume)?;
+    let (linker, fit) = (args.linker(), args.fit());
+    linker.check()?;
+    fit.check()?;
     let (mut model, encoder) = load_model(&args.encoder())?;
-    let how = LinkerTraining { linker: args.linker(), fit: args.fit(), encoder };
-    let place = Place { folder: &args.output, resume: args.fit.resume };
-    let report = train(&mut model, &wordings, &how, place, &mut Bar::new()?)?;
+    let how = LinkerTraining { linker, fit, encoder };
+    let wordings = args.wordings()?;
+    let report = train(&mut model, &wordings, &how, &folder, &mut Bar::new()?)?;
     eprintln!("{report}");
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
@@ -177,11 +182,20 @@ impl Args {
 }
 
 fn load_mentions(folder: &Path) -> anyhow::Result<Vec<Wording>> {
-    Ok(mention_wordings(&folder.display().to_string(), &load_annotated(folder)?))
+    let wordings = mention_wordings(&folder.display().to_string(), &load_annotated(folder)?);
+    not_empty(wordings, folder, "an ICD code; UMLS concepts are read by --concepts and --dev-concepts")
 }
 
 fn load_terms(folder: &Path) -> anyhow::Result<Vec<Wording>> {
     let (terms, report) = load_concepts(folder, &DIAGNOSIS_LABELS)?;
     eprintln!("{}: {report}", folder.display());
-    Ok(concept_wordings(&terms))
+    not_empty(concept_wordings(&terms), folder, "a UMLS concept; ICD codes are read by --corpus and --dev")
+}
+
+fn not_empty(wordings: Vec<Wording>, folder: &Path, what: &str) -> anyhow::Result<Vec<Wording>> {
+    if wordings.is_empty() {
+        let reason = format!("{} has no diagnosis with {what}", folder.display());
+        return Err(Error::Training { what: "the linker", reason }.into());
+    }
+    Ok(wordings)
 }

@@ -10,7 +10,7 @@ use crate::{
     config::{Device, EncoderConfig},
     data::AnnotatedDocument,
     embed::bert::load_model,
-    nn::fit::{FitSettings, Group, Place},
+    nn::fit::{FitSettings, Group, ModelFolder},
     train::ner::{Kind, NerSettings, Source, Training, load},
 };
 
@@ -22,7 +22,8 @@ A small encoder trained from scratch needs more, such as --learning-rate 2e-4.
 
 Example: train on two corpora, keep the best checkpoint by F1 on a third folder, then code with it
 
-  noso train ner --encoder rubiobert --corpus ruccod/train --corpus nerel-bio/train=DISO --dev ruccod/dev --output ner
+  noso train ner --encoder rubiobert --corpus ruccod/train --corpus nerel-bio/train=DISO \\
+      --dev ruccod/dev --output ner
   noso code --set ner.engine=bert --set ner.model=ner 'Хронический гастрит'")]
 pub struct Args {
     /// Annotated brat folder, with its sub-folders, and the entity types that are mentions (may be given several times; without types: icd_code)
@@ -69,6 +70,9 @@ enum KindName {
 /// # Errors
 /// If encoder or corpora cannot be read, teach nothing, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let folder = ModelFolder::claim(&args.output, args.fit.resume)?;
+    let settings = args.settings();
+    settings.fit.check()?;
     let encoder = load_model(&EncoderConfig { device: Device::Cpu, ..EncoderConfig::of(&args.encoder) })?.0;
     let mut corpus = Vec::new();
     for source in &args.corpus {
@@ -82,12 +86,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             number % every == 0
         }));
     }
-    let training = Training::new(encoder, &corpus, &dev, &args.settings())?;
+    let training = Training::new(encoder, &corpus, &dev, &settings)?;
     eprintln!("to learn: {}", training.taught);
     if !dev.is_empty() {
         eprintln!("held out: {}", training.held_out);
     }
-    training.run(Place { folder: &args.output, resume: args.fit.resume }, &mut Bar::new()?)?;
+    training.run(&folder, &mut Bar::new()?)?;
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
 }
@@ -95,6 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn load_source(source: &Source) -> anyhow::Result<Vec<AnnotatedDocument>> {
     let (documents, report) = load(source)?;
     eprintln!("{}: {report}", source.folder.display());
+    source.check_types(&documents)?;
     Ok(documents)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::{
@@ -121,7 +122,7 @@ impl Recogniser {
         // Longest first: no core is left with the longest batch at the end.
         order.sort_by_key(|&at| std::cmp::Reverse(passages[at].1.ids.len()));
         let batches = divide(&order, |at| passages[at].1.ids.len(), BATCH_TOKENS);
-        let decided = batches.into_par_iter().flat_map_iter(|batch| {
+        let decide = |batch: &&[usize]| {
             let some: Vec<&Passage> = batch.iter().map(|&at| &passages[at].1).collect();
             let outcomes: Vec<Result<Decided>> = match self.decide(&some) {
                 Ok(decided) => decided.into_iter().map(Ok).collect(),
@@ -129,14 +130,25 @@ impl Recogniser {
                 Err(_) if some.len() > 1 => some.iter().map(|one| self.decide_one(one)).collect(),
                 Err(error) => vec![Err(error)],
             };
-            batch.iter().copied().zip(outcomes)
-        });
-        let mut decided: BTreeMap<usize, Result<Decided>> = decided.collect();
+            batch.iter().copied().zip(outcomes).collect::<Vec<_>>()
+        };
+        let mut decided: BTreeMap<usize, Result<Decided>> = match self.device().is_cpu() {
+            true => batches.par_iter().flat_map_iter(decide).collect(),
+            false => batches.iter().flat_map(decide).collect(),
+        };
         let mut by_text: Vec<Vec<Result<Decided>>> = texts.iter().map(|_| Vec::new()).collect();
         for (at, (number, _)) in passages.iter().enumerate() {
             by_text[*number].extend(decided.remove(&at));
         }
         by_text.into_iter().map(|parts| self.join(parts)).collect()
+    }
+
+    fn device(&self) -> &Device {
+        let bert = match &self.model {
+            Model::Tagger(tagger) => tagger.bert(),
+            Model::Binder(binder) => binder.text(),
+        };
+        bert.words().device()
     }
 
     fn decide(&self, passages: &[&Passage]) -> Result<Vec<Decided>> {

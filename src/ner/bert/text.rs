@@ -28,7 +28,7 @@ pub struct Text {
 }
 
 /// A window's tokens, ready for the model, and the units decided in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Passage {
     /// Ids with special tokens.
     pub ids: Vec<u32>,

@@ -105,7 +105,7 @@ impl Bert {
         }
     }
 
-    /// Returns the layers in order, for training with recomputation layer by layer.
+    /// Returns the layers in order.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }

@@ -17,6 +17,9 @@ use crate::{
     nn::Parameters,
 };
 
+/// Key of the best weights' number of steps.
+const STEP: &str = "step";
+
 /// Place in a run. Everything else, such as the order of examples and the dropout masks, follows from it and the settings.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct State {
@@ -52,6 +55,11 @@ impl State {
             self.stale += 1;
         }
         better
+    }
+
+    /// Forgets the best score, whose weights are not there any more.
+    fn forget_best(&mut self) {
+        (self.best, self.best_step, self.stale) = (None, None, 0);
     }
 }
 
@@ -158,11 +166,43 @@ pub(super) fn load(
         let difference = frame.difference(&now).map_err(|e| broken(&path, e.to_string()))?;
         return Err(broken(&path, format!("it belongs to a run with {difference}")));
     }
-    let state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
+    let mut state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
+    if state.best_step.is_some() && state.best_step != step_of_best(folder)? {
+        // The run was killed between writing the two: the better weights will be found again.
+        tracing::warn!("{} is not that of the checkpoint; the best is looked for anew", best_path(folder).display());
+        state.forget_best();
+    }
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
-    parameters.restore(&tensors)?;
-    optimiser.restore(&tensors, state.step)?;
+    let named = |e| match e {
+        Error::Artifact { reason, .. } => broken(&path, reason), // names the file, not the model
+        other => other,
+    };
+    parameters.restore(&tensors).map_err(named)?;
+    optimiser.restore(&tensors, state.step).map_err(named)?;
     Ok(state)
+}
+
+/// Writes the best weights so far over the ones before, with the number of steps they had.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written or the disk is full; the weights before are then untouched.
+pub(super) fn save_best(folder: &Path, parameters: &Parameters, step: usize) -> Result<()> {
+    let path = best_path(folder);
+    let metadata = HashMap::from([(STEP.to_owned(), step.to_string())]);
+    let weights = parameters.variables().iter().map(|(name, weight)| (name.clone(), weight.as_tensor()));
+    let bytes = safetensors::serialize(weights, Some(metadata)).map_err(|e| broken(&path, e.to_string()))?;
+    artifact::write_atomic(&path, &bytes)
+}
+
+/// Reads after how many steps the best weights were taken; `None` if there are none.
+fn step_of_best(folder: &Path) -> Result<Option<usize>> {
+    let path = best_path(folder);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&path, e.to_string()))?;
+    Ok(header.metadata().as_ref().and_then(|metadata| metadata.get(STEP)?.parse().ok()))
 }
 
 /// Restores the best weights.

@@ -1,4 +1,6 @@
-//! Whether a step fits into memory, before the first one is tried.
+//! Whether a training fits into memory, before it is tried.
+
+use sysinfo::System;
 
 use super::{FitSettings, Task};
 use crate::{
@@ -6,36 +8,57 @@ use crate::{
     nn::Parameters,
 };
 
-/// Holds the estimate of a step's memory against what is free. Where the system does not say, or on a GPU, nothing is refused.
+/// Copies of the weights that a run keeps: the weights, a gradient, two moments and a checkpoint.
+const COPIES: f64 = 5.0;
+
+/// Holds the estimate of a step's memory against what is free. On a GPU nothing is refused.
 ///
 /// # Errors
 /// - [`Error::Memory`] if it would not fit.
 pub(super) fn check(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> Result<()> {
-    let Some(available) = available().filter(|_| parameters.device().is_cpu()) else { return Ok(()) };
-    let needed = needed(parameters, task, settings);
-    if needed > available {
-        return Err(Error::Memory { needed_mib: needed >> 20, available_mib: available >> 20 });
+    if !parameters.device().is_cpu() {
+        return Ok(());
     }
-    Ok(())
+    fits("a training step", "--batch-tokens or --shards, or add --recompute", needed(parameters, task, settings))
+}
+
+/// Holds the memory that a model of so many weights needs in training against what is free, before the weights are drawn.
+///
+/// # Errors
+/// - [`Error::Memory`] if it would not fit.
+pub fn check_weights(weights: f64) -> Result<()> {
+    fits(
+        "a model of this size in training",
+        "--hidden, --layers, --intermediate or --vocabulary",
+        4.0 * weights * COPIES,
+    )
+}
+
+fn fits(what: &'static str, lower: &'static str, needed: f64) -> Result<()> {
+    let available = available();
+    if available == 0 || needed <= available as f64 {
+        return Ok(()); // 0: the system does not say
+    }
+    Err(Error::Memory { what, lower, needed_mib: (needed / 1048576.0) as u64, available_mib: available >> 20 })
 }
 
 /// Estimates the bytes of a step: activations of the tokens that are computed at once, a gradient a shard, and a checkpoint's copy.
-fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> u64 {
+fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> f64 {
     let longest = (0..task.len()).map(|example| task.tokens(example)).max().unwrap_or(0);
     let all: usize = (0..task.len()).map(|example| task.tokens(example)).sum();
     let mean = all.div_ceil(task.len().max(1));
     let part = (mean * settings.batch.min(task.len())).div_ceil(settings.shards).min(settings.batch_tokens).max(longest)
-        as u64;
-    let per_token = task.bytes_per_token(settings.recompute) as u64;
-    let shards = settings.shards.min(rayon::current_num_threads()) as u64;
-    let weights = 4 * parameters.count() as u64;
-    shards * part * per_token + weights * (settings.shards as u64 + 4)
+        as f64;
+    let per_token = task.bytes_per_token(settings.recompute) as f64;
+    let shards = settings.shards.min(rayon::current_num_threads()) as f64;
+    let weights = 4.0 * parameters.count() as f64;
+    shards * part * per_token + weights * (COPIES - 1.0 + settings.shards as f64)
 }
 
-/// Reads how many bytes the system can give.
-fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+/// Returns how many bytes the system can give, or the control group that a container keeps the process in.
+fn available() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    let free = system.available_memory();
+    system.cgroup_limits().map_or(free, |group| free.min(group.total_memory.saturating_sub(group.rss)))
 }

@@ -6,6 +6,7 @@
 mod batches;
 mod checkpoint;
 mod curve;
+mod folder;
 mod gradients;
 mod history;
 mod memory;
@@ -15,10 +16,15 @@ mod schedule;
 mod settings;
 mod watch;
 
+use std::hash::Hash;
+
 use candle_core::Tensor;
+use xxhash_rust::xxh3::Xxh3;
 
 pub use self::{
+    folder::ModelFolder,
     history::{EvaluationRecord, History, StepRecord},
+    memory::check_weights,
     run::{Place, fit, fit_watched},
     schedule::{Schedule, WarmUp},
     settings::{FitSettings, Group},
@@ -47,11 +53,9 @@ pub trait Task: Sync {
     /// Returns the number of tokens of an example, by which batches are divided among threads.
     fn tokens(&self, example: usize) -> usize;
 
-    /// Returns a number that tells these examples from others and stays the same over a run: a checkpoint belongs to a run with the same
-    /// one. By default the number of tokens.
-    fn fingerprint(&self) -> u64 {
-        (0..self.len()).map(|example| self.tokens(example) as u64).sum()
-    }
+    /// Returns a number that tells these examples, and what is asked of them, from others and stays the same over a run: a checkpoint
+    /// belongs to a run with the same one. See [`fingerprint`].
+    fn fingerprint(&self) -> u64;
 
     /// Prepares an epoch, counted from 0; called before its first batch, also when a run resumes within it.
     ///
@@ -82,6 +86,13 @@ pub struct Loss {
     pub sum: Tensor,
     /// What to divide by: labelled tokens, mentions, …
     pub weight: f64,
+}
+
+/// Returns a hash of what is learnt from, the same on every machine.
+pub fn fingerprint(data: impl Hash) -> u64 {
+    let mut hash = Xxh3::new();
+    data.hash(&mut hash);
+    hash.digest()
 }
 
 /// How well a model does on held-out data.

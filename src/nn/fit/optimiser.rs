@@ -86,7 +86,7 @@ impl Optimiser {
         for weight in &mut self.weights {
             for (prefix, moment) in MOMENTS.iter().zip(&mut weight.moments) {
                 let name = format!("{prefix}{}", weight.name);
-                let reason = format!("it is missing or has not the shape {:?}", moment.dims());
+                let reason = format!("`{name}` is missing or has not the shape {:?}", moment.dims());
                 let kept = tensors.get(&name).filter(|kept| kept.dims() == moment.dims());
                 let kept = kept.ok_or(Error::Artifact { what: "checkpoint", name, reason })?;
                 // A copy: moments are changed where they lie.

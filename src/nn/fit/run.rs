@@ -1,7 +1,7 @@
 //! The loop.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -120,12 +120,10 @@ impl Run<'_> {
         if self.state.evaluated_step != Some(self.state.step) {
             self.evaluate(task)?;
         }
-        if self.state.best_step.is_some() {
-            self.save(task)?;
-            checkpoint::load_best(self.folder, self.parameters)?;
-        } else {
-            self.save(task)?;
-            self.parameters.save(&checkpoint::best_path(self.folder))?;
+        self.save(task)?;
+        match self.state.best_step {
+            Some(_) => checkpoint::load_best(self.folder, self.parameters)?,
+            None => checkpoint::save_best(self.folder, self.parameters, self.state.step)?,
         }
         self.log.history.best_step = self.state.best_step;
         curve::draw(&self.log.history, &self.folder.join("losses.svg"))?;
@@ -163,8 +161,10 @@ impl Run<'_> {
     }
 
     fn diverged(&self, step: usize) -> Error {
-        let checkpoint = Some(checkpoint::path(self.folder)).filter(|path| path.exists());
-        Error::Diverged { step, learning_rate: self.learning_rate(step.saturating_sub(1)), checkpoint }
+        let learning_rate = self.learning_rate(step.saturating_sub(1));
+        let there = |path: PathBuf| Some(path).filter(|path| path.exists());
+        let best = self.state.best_step.and_then(|_| there(checkpoint::best_path(self.folder)));
+        Error::Diverged { step, learning_rate, checkpoint: there(checkpoint::path(self.folder)), best }
     }
 
     /// Refuses weights that the last step threw out of all bounds before they replace good ones.
@@ -202,7 +202,7 @@ impl Run<'_> {
         let Some(evaluation) = task.evaluate()? else { return Ok(()) };
         let best = self.state.score(evaluation.score);
         if best {
-            self.parameters.save(&checkpoint::best_path(self.folder))?;
+            checkpoint::save_best(self.folder, self.parameters, self.state.step)?;
         }
         let finite = evaluation.figures.into_iter().filter(|(_, value)| value.is_finite());
         let figures = finite.map(|(name, value)| (name.to_owned(), value as f32)).collect();
@@ -211,6 +211,9 @@ impl Run<'_> {
         self.watch.evaluation(&record, best);
         self.log.evaluation(record)?;
         self.state.exhausted = self.settings.patience > 0 && self.state.stale >= self.settings.patience;
+        if best {
+            self.save(task)?; // a run that goes on knows of the best weights
+        }
         curve::draw(&self.log.history, &self.folder.join("losses.svg"))
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{Schedule, WarmUp};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_setting};
 
 /// How to train. A job changes the defaults to those of its paper, a user any of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,21 +91,21 @@ impl FitSettings {
     /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// - [`Error::Setting`] with the setting's name and range.
+    /// - [`Error::Setting`](crate::error::Error::Setting) with the setting's name and range.
     pub fn check(&self) -> Result<()> {
         let whole = |key: &str, value: usize, least: usize, most: usize| {
             let expected = if most == usize::MAX { format!("from {least}") } else { format!("{least} to {most}") };
-            within((least..=most).contains(&value), key, &expected, value)
+            check_setting((least..=most).contains(&value), key, &expected, value)
         };
         let from_zero =
-            |key: &str, value: f64| within(value >= 0.0 && value.is_finite(), key, "a number from 0", value);
+            |key: &str, value: f64| check_setting(value >= 0.0 && value.is_finite(), key, "a number from 0", value);
         whole("epochs", self.epochs, 1, usize::MAX)?;
         whole("batch", self.batch, 1, usize::MAX)?;
         whole("accumulation", self.accumulation, 1, usize::MAX)?;
         whole("shards", self.shards, 1, 256)?;
         whole("batch_tokens", self.batch_tokens, 1, usize::MAX)?;
         let rate = self.learning_rate;
-        within(rate > 0.0 && rate.is_finite(), "learning_rate", "a number above 0", rate)?;
+        check_setting(rate > 0.0 && rate.is_finite(), "learning_rate", "a number above 0", rate)?;
         from_zero("weight_decay", self.weight_decay)?;
         from_zero("clip_norm", self.clip_norm)?;
         from_zero("checkpoint_minutes", self.checkpoint_minutes)?;
@@ -114,12 +114,8 @@ impl FitSettings {
             from_zero("groups.weight_decay", group.weight_decay.unwrap_or(0.0))?;
         }
         match self.warm_up {
-            WarmUp::Share(share) => within((0.0..=1.0).contains(&share), "warm_up.share", "0 to 1", share),
+            WarmUp::Share(share) => check_setting((0.0..=1.0).contains(&share), "warm_up.share", "0 to 1", share),
             WarmUp::Steps(_) => Ok(()),
         }
     }
-}
-
-fn within(is: bool, key: &str, expected: &str, got: impl ToString) -> Result<()> {
-    if is { Ok(()) } else { Err(Error::Setting { key: key.into(), expected: expected.into(), got: got.to_string() }) }
 }

@@ -5,7 +5,7 @@ mod weights;
 use std::{path::Path, sync::Arc};
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
@@ -62,6 +62,12 @@ impl Pretrained {
                 "tokenizer and weights belong to different models; copy both from one folder",
             ));
         }
+        if 10 * tokenizer.size() < 9 * config.vocab_size {
+            let (folder, tokens, rows) = (folder.display(), tokenizer.size(), config.vocab_size);
+            tracing::warn!(
+                "{folder}: the tokenizer has {tokens} tokens, the model rows for {rows}: do both belong to one model?"
+            );
+        }
         let (file, given) = weights::read(&folder, device)?;
         let mut parameters = Parameters::from_tensors(&file, given, device, 0);
         let bert = Bert::new(&config, &mut parameters, "", false).map_err(|e| match e {
@@ -82,6 +88,17 @@ impl Pretrained {
     pub fn new(name: &str, config: BertConfig, mut parameters: Parameters, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         let bert = Bert::new(&config, &mut parameters, "", true)?;
         Ok(Self { name: name.to_owned(), config, extra: Map::new(), parameters, tokenizer, bert })
+    }
+
+    /// Says in the configuration for which class of transformers the weights are: `head` follows the family's name there, as in
+    /// `ForTokenClassification`, or `Model` for none.
+    pub fn set_class(&mut self, head: &str) {
+        let family = match self.config.family {
+            Family::Bert => "Bert",
+            Family::Roberta => "Roberta",
+            Family::XlmRoberta => "XLMRoberta",
+        };
+        self.extra.insert("architectures".into(), json!([format!("{family}{head}")]));
     }
 
     /// Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, which transformers loads, each
@@ -158,11 +175,16 @@ fn broken(folder: &Path, reason: String, hint: &str) -> Error {
 
 /// Reads `config.json`, refuses what these layers cannot do, and returns the sizes and all other keys.
 fn read_config(folder: &Path) -> Result<(BertConfig, Map<String, Value>)> {
-    let hint = "BERT, RoBERTa and XLM-RoBERTa encoders with absolute positions are supported";
-    let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), hint);
+    let supported = "BERT, RoBERTa and XLM-RoBERTa encoders with absolute positions are supported";
+    let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), supported);
     let path = folder.join(CONFIG_FILE);
-    let text = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
-    let mut map: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    let text = std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => broken(folder, format!("it holds no {CONFIG_FILE}"), HUB_FILES.hint),
+        _ => Error::read(&path, e),
+    })?;
+    let damaged = "the file is damaged; copy the folder again";
+    let mut map: Map<String, Value> = serde_json::from_slice(&text)
+        .map_err(|e| broken(folder, format!("{CONFIG_FILE}: no JSON object: {e}"), damaged))?;
     map.retain(|_, value| !value.is_null());
     let family = map.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
     if !["bert", "roberta", "xlm-roberta"].contains(&family) {

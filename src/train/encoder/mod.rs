@@ -13,11 +13,11 @@ pub use self::masking::MaskSettings;
 use self::{task::MaskedLm, windows::Window};
 use crate::{
     embed,
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     nn::{
         Parameters,
         bert::{BertConfig, Family},
-        fit::{Evaluation, FitSettings, History, Place, Schedule, Task, WarmUp, Watch, fit_watched},
+        fit::{self, Evaluation, FitSettings, History, ModelFolder, Schedule, Task, WarmUp, Watch, fit_watched},
         ops::Activation,
         pretrained::Pretrained,
         tokenizer::{Casing, Tokenizer},
@@ -47,6 +47,35 @@ pub struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Self { vocabulary: 8000, lowercase: true, layers: 4, hidden: 256, heads: 4, intermediate: 1024, positions: 512 }
+    }
+}
+
+impl Sizes {
+    /// Checks that the sizes fit together and into memory.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] if one is out of its range; [`Error::Memory`] if the weights would not fit.
+    pub fn check(&self) -> Result<()> {
+        let from_one = [
+            ("layers", self.layers),
+            ("hidden", self.hidden),
+            ("heads", self.heads),
+            ("intermediate", self.intermediate),
+        ];
+        for (key, value) in from_one {
+            check_setting(value > 0, key, "a whole number from 1", value)?;
+        }
+        check_setting(self.hidden.is_multiple_of(self.heads), "heads", "a divisor of hidden", self.heads)?;
+        check_setting(self.positions >= 8, "positions", "a whole number from 8", self.positions)?;
+        fit::check_weights(self.weights())
+    }
+
+    /// Counts the weights but for the small ones; in `f64`, which no sizes overflow.
+    fn weights(&self) -> f64 {
+        let Self { vocabulary, layers, hidden, intermediate, positions, .. } = *self;
+        let [vocabulary, layers, hidden, intermediate, positions] =
+            [vocabulary, layers, hidden, intermediate, positions].map(|size| size as f64);
+        (vocabulary + positions) * hidden + layers * hidden * (4.0 * hidden + 2.0 * intermediate)
     }
 }
 
@@ -102,9 +131,9 @@ pub struct Report {
 /// Draws a new encoder: word pieces learned from `texts`, weights drawn from `seed`.
 ///
 /// # Errors
-/// - [`Error::Setting`] if a size is out of its range.
+/// - [`Error::Setting`] if a size is out of its range; [`Error::Memory`] if the weights would not fit.
 pub fn draw(texts: &[String], sizes: &Sizes, seed: u64, device: &Device) -> Result<Pretrained> {
-    check_sizes(sizes)?;
+    sizes.check()?;
     let casing = Casing { lowercase: sizes.lowercase, strip_accents: Some(false), chinese: true };
     let pieces = word_pieces::learn(texts.iter().map(String::as_str), sizes.vocabulary, casing)?;
     let tokenizer = Tokenizer::from_pieces(&pieces, casing)?;
@@ -127,7 +156,7 @@ pub fn draw(texts: &[String], sizes: &Sizes, seed: u64, device: &Device) -> Resu
     Pretrained::new("(new)", config, Parameters::new(device, seed), Arc::new(tokenizer))
 }
 
-/// Trains `model` on `texts` and writes it to `place.folder`; the run's own files go to `training/` in there.
+/// Trains `model` on `texts` and writes it to `folder`.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Write`] if the folder cannot be written; those of [`fit_watched`].
@@ -135,7 +164,7 @@ pub fn train(
     mut model: Pretrained,
     texts: &[String],
     settings: &EncoderSettings,
-    place: Place<'_>,
+    folder: &ModelFolder,
     watch: &mut dyn Watch,
 ) -> Result<Report> {
     check(settings, &model)?;
@@ -150,55 +179,35 @@ pub fn train(
     let (examples, held_out) = (cut(&taught)?, cut(&held_out)?);
     let tokens = examples.iter().map(|window| window.ids.len()).sum();
     let mut task = MaskedLm::new(&mut model, examples, held_out, settings)?;
-    let run = place.folder.join("training");
-    let place_of_run = Place { folder: &run, resume: place.resume };
-    let history = fit_watched(&model.parameters, &mut task, &settings.fit, place_of_run, watch)?;
+    let history = fit_watched(&model.parameters, &mut task, &settings.fit, folder.place(), watch)?;
     let reached = task.evaluate()?;
-    save(&mut model, place.folder)?;
+    save(&mut model, folder.path())?;
     let (vocabulary, parameters) = (model.tokenizer.size(), model.parameters.count());
     Ok(Report { examples: task.len(), tokens, vocabulary, parameters, reached, history })
 }
 
 fn save(model: &mut Pretrained, folder: &Path) -> Result<()> {
-    model.extra.insert("architectures".into(), json!(["BertForMaskedLM"]));
+    model.set_class("ForMaskedLM");
     model.extra.insert("tie_word_embeddings".into(), json!(true));
     model.save(folder)?;
     embed::EncoderSettings::of_masked_language_model(model.config.max_tokens()).save(folder)
 }
 
-fn check_sizes(sizes: &Sizes) -> Result<()> {
-    let from_one = [
-        ("layers", sizes.layers),
-        ("hidden", sizes.hidden),
-        ("heads", sizes.heads),
-        ("intermediate", sizes.intermediate),
-    ];
-    for (key, value) in from_one {
-        within(value > 0, key, "a whole number from 1", value)?;
-    }
-    within(sizes.hidden.is_multiple_of(sizes.heads), "heads", "a divisor of hidden", sizes.heads)?;
-    within(sizes.positions >= 8, "positions", "a whole number from 8", sizes.positions)
-}
-
 fn check(settings: &EncoderSettings, model: &Pretrained) -> Result<()> {
     let most = model.config.max_tokens();
-    within(
+    check_setting(
         (8..=most).contains(&settings.length),
         "length",
         &format!("8 to {most}, the model's positions"),
         settings.length,
     )?;
-    within(settings.held_out != 1, "held_out", "0, or a whole number from 2", settings.held_out)?;
+    check_setting(settings.held_out != 1, "held_out", "0, or a whole number from 2", settings.held_out)?;
     let share = settings.mask.share;
-    within(share > 0.0 && share < 1.0, "mask.share", "a number between 0 and 1", share)?;
+    check_setting(share > 0.0 && share < 1.0, "mask.share", "a number between 0 and 1", share)?;
     let family = model.config.family;
     if family != Family::Bert {
         let reason = format!("masked language models are trained in BERT's form, {} is {family:?}", model.name);
         return Err(Error::Training { what: "the encoder", reason });
     }
     Ok(())
-}
-
-fn within(is: bool, key: &str, expected: &str, got: impl ToString) -> Result<()> {
-    if is { Ok(()) } else { Err(Error::Setting { key: key.into(), expected: expected.into(), got: got.to_string() }) }
 }

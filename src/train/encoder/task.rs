@@ -14,7 +14,7 @@ use crate::{
     nn::{
         Init, Masks, Packed,
         bert::{Bert, Linear, Norm},
-        fit::{Evaluation, Loss, Task},
+        fit::{Evaluation, Loss, Task, fingerprint},
         ops,
         pretrained::Pretrained,
     },
@@ -113,6 +113,11 @@ impl Task for MaskedLm {
 
     fn tokens(&self, example: usize) -> usize {
         self.examples[example].ids.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let MaskSettings { share, whole_words } = self.mask;
+        fingerprint((&self.examples, share.to_bits(), whole_words))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Tokens of one or several texts, special tokens between and around.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     pub ids: Vec<u32>,
     /// Number of the word that each token belongs to; `None` for special tokens.

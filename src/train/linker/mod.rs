@@ -28,9 +28,9 @@ pub use self::{
 };
 use crate::{
     embed::EncoderSettings,
-    error::{Error, Result},
+    error::{Result, check_setting},
     nn::{
-        fit::{FitSettings, Group, Place, Schedule, Watch, fit_watched},
+        fit::{FitSettings, Group, ModelFolder, Schedule, Watch, fit_watched},
         pretrained::Pretrained,
     },
 };
@@ -94,28 +94,20 @@ impl LinkerSettings {
         self.temperature.unwrap_or(1.0)
     }
 
-    fn check(&self) -> Result<()> {
-        let wrong = |key: &str, expected: &str, got: String| {
-            Err(Error::Setting { key: format!("linker.{key}"), expected: expected.into(), got })
-        };
-        if !(1..=1024).contains(&self.candidates) {
-            return wrong("candidates", "a whole number from 1 to 1024", self.candidates.to_string());
-        }
-        if !(0.0..=1.0).contains(&self.dense_share) {
-            return wrong("dense_share", "a number from 0 to 1", self.dense_share.to_string());
-        }
-        if self.bundle == 0 {
-            return wrong("bundle", "a whole number from 1", "0".into());
-        }
-        if !self.lambda.is_finite() {
-            return wrong("lambda", "a number", self.lambda.to_string());
-        }
-        match self.temperature {
-            Some(temperature) if !(temperature > 0.0 && temperature.is_finite()) => {
-                wrong("temperature", "a number above 0", temperature.to_string())
-            }
-            _ => Ok(()),
-        }
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] with the setting's name and range.
+    pub fn check(&self) -> Result<()> {
+        let most = 1024;
+        let candidates = (1..=most).contains(&self.candidates);
+        check_setting(candidates, "candidates", &format!("a whole number from 1 to {most}"), self.candidates)?;
+        let share = (0.0..=1.0).contains(&self.dense_share);
+        check_setting(share, "dense_share", "a number from 0 to 1", self.dense_share)?;
+        check_setting(self.bundle > 0, "bundle", "a whole number from 1", self.bundle)?;
+        check_setting(self.lambda.is_finite(), "lambda", "a number", self.lambda)?;
+        let divisor = self.divisor();
+        check_setting(divisor > 0.0 && divisor.is_finite(), "temperature", "a number above 0", divisor)
     }
 }
 
@@ -159,8 +151,8 @@ impl fmt::Display for LinkerReport {
     }
 }
 
-/// Trains `model` and writes it into `place.folder` as an encoder folder: what transformers loads, with `noso.toml` (embedding settings) and
-/// `sparse.json` (λ and the n-grams' weights). The same folder keeps the run's checkpoints.
+/// Trains `model` and writes it into `folder` as an encoder folder: what transformers loads, with `noso.toml` (embedding settings) and
+/// `sparse.json` (λ and the n-grams' weights).
 ///
 /// The encoder is written as one of unit vectors, as an index compares them, also where it was trained with the inner product.
 ///
@@ -170,19 +162,20 @@ pub fn train(
     model: &mut Pretrained,
     wordings: &Wordings,
     how: &LinkerTraining,
-    place: Place<'_>,
+    folder: &ModelFolder,
     watch: &mut dyn Watch,
 ) -> Result<LinkerReport> {
     let unit = EncoderSettings { normalise: how.linker.temperature.is_some(), ..how.encoder };
     let texts = Texts::new(model, unit)?;
     let task = BioSyn::new(wordings, texts, &mut model.parameters, how.linker.clone())?;
-    let mut task = task.with_folder(place.folder, place.resume);
-    fit_watched(&model.parameters, &mut task, &how.fit, place, watch)?;
+    let mut task = task.with_place(folder.place());
+    fit_watched(&model.parameters, &mut task, &how.fit, folder.place(), watch)?;
     task.forget_candidates()?;
     model.parameters.remove(LAMBDA);
-    task.sparse_encoder()?.save(place.folder)?;
-    EncoderSettings { normalise: true, ..how.encoder }.save(place.folder)?;
-    model.save(place.folder)?;
+    task.sparse_encoder()?.save(folder.path())?;
+    EncoderSettings { normalise: true, ..how.encoder }.save(folder.path())?;
+    model.set_class("Model"); // whatever head it had is not among the weights
+    model.save(folder.path())?;
     let (mentions, reached) = task.reach();
     let lambda = task.lambda()?;
     let share = |temperature: f64| 1.0 / (1.0 + temperature * f64::from(lambda.max(0.0)));

@@ -11,12 +11,12 @@ use crate::{
     ner::bert::{Binder, Passage, Recogniser, span_place, spans},
     nn::{
         Masks,
-        fit::{Evaluation, Loss, Task},
+        fit::{Evaluation, Loss, Task, fingerprint},
     },
 };
 
 /// A passage and its mentions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Marked {
     /// The passage.
     pub passage: Passage,
@@ -61,6 +61,12 @@ impl BinderTask {
 impl Task for BinderTask {
     fn len(&self) -> usize {
         self.examples.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let BinderWeights { start, end, span, threshold } = self.weights;
+        let descriptions = self.binder.config().types.iter().map(|kind| &kind.description).collect::<Vec<_>>();
+        fingerprint((&self.examples, [start, end, span, threshold].map(f64::to_bits), descriptions))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

@@ -38,26 +38,36 @@ impl FromStr for Source {
     }
 }
 
+impl Source {
+    /// Checks that each of the types is found in what was read of this source.
+    ///
+    /// # Errors
+    /// - [`Error::Training`] if there is no entity of one of them; those of reading.
+    pub fn check_types(&self, documents: &[AnnotatedDocument]) -> Result<()> {
+        let any = |documents: &[AnnotatedDocument]| documents.iter().any(|document| !document.entities.is_empty());
+        for kind in &self.types {
+            let found = match self.types.len() {
+                1 => any(documents),
+                _ => any(&read(&self.folder, std::slice::from_ref(kind))?.0),
+            };
+            if !found {
+                let folder = self.folder.display();
+                let reason = format!(
+                    "{folder} has no entity of type `{kind}`; say which types count, as in --corpus {folder}=TYPE,TYPE"
+                );
+                return Err(Error::Training { what: "the recogniser", reason });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads a source. Entities of RuCCoD's type without a code are left out: nothing downstream could use them.
 ///
 /// # Errors
-/// - [`Error::Read`] if the folder cannot be read or holds no brat file; [`Error::Training`] if it has no entity of one of the types.
+/// - [`Error::Read`] if the folder cannot be read or holds no brat file.
 pub fn load(source: &Source) -> Result<(Vec<AnnotatedDocument>, RepairReport)> {
     let (mut documents, report) = read(&source.folder, &source.types)?;
-    for kind in &source.types {
-        let of_kind = |documents: &[AnnotatedDocument]| documents.iter().any(|document| !document.entities.is_empty());
-        let found = match source.types.len() {
-            1 => of_kind(&documents),
-            _ => of_kind(&read(&source.folder, std::slice::from_ref(kind))?.0),
-        };
-        if !found {
-            let folder = source.folder.display();
-            let reason = format!(
-                "{folder} has no entity of type `{kind}`; say which types count, as in --corpus {folder}=TYPE,TYPE"
-            );
-            return Err(Error::Training { what: "the recogniser", reason });
-        }
-    }
     if source.types == [brat::LABEL] {
         documents.iter_mut().for_each(|document| document.entities.retain(|entity| entity.code.is_some()));
     }
@@ -123,7 +133,7 @@ mod tests {
         let (documents, report) = load(&source("Disease,Symptom")).unwrap();
         let texts: Vec<&str> = documents.iter().map(|document| document.document.text.as_str()).collect();
         assert_eq!((texts, report.entities), (vec!["Кашель", "Отит"], 2));
-        let told = load(&source("Disease,Drug")).unwrap_err().to_string();
+        let told = source("Disease,Drug").check_types(&documents).unwrap_err().to_string();
         assert!(told.contains("no entity of type `Drug`"), "{told}");
         assert!(load(&"no/such/folder".parse().unwrap()).is_err());
     }

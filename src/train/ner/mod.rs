@@ -10,7 +10,7 @@ mod tagger;
 use std::collections::HashMap;
 
 use candle_core::Tensor;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use self::{
     binder::{BinderTask, BinderWeights, Marked},
@@ -22,22 +22,20 @@ pub use self::{
 };
 use crate::{
     data::AnnotatedDocument,
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     ner::bert::{
         BINDER_KEY, Binder, BinderConfig, EntityType, Labels, MAX_TOKENS, Passage, TYPE_ENCODER, Tagger,
         classifier_drop,
     },
     nn::{
         Parameters,
-        fit::{FitSettings, History, Place, Schedule, Task, Watch, fit_watched},
+        fit::{FitSettings, History, ModelFolder, Schedule, Task, Watch, fit_watched},
         pretrained::Pretrained,
     },
 };
 
 /// Name of the only entity type.
 const TYPE: &str = "diagnosis";
-/// Where a run's checkpoints and losses are kept, within the model's folder.
-const RUN_FOLDER: &str = "training";
 /// Shortest window that leaves room for a mention between special tokens.
 const LEAST_TOKENS: usize = 8;
 
@@ -98,16 +96,14 @@ impl Training {
     /// # Errors
     /// - [`Error::Training`] if the corpus holds no mention; [`Error::Setting`] if a setting is out of its range.
     pub fn new(
-        encoder: Pretrained,
+        mut encoder: Pretrained,
         corpus: &[AnnotatedDocument],
         dev: &[AnnotatedDocument],
         settings: &NerSettings,
     ) -> Result<Self> {
+        encoder.parameters.reseed(settings.fit.seed);
         let max_tokens = settings.max_tokens.min(encoder.config.max_tokens()).min(MAX_TOKENS);
-        if max_tokens < LEAST_TOKENS {
-            let (expected, got) = (format!("{LEAST_TOKENS} or more"), max_tokens.to_string());
-            return Err(Error::Setting { key: "max_tokens".into(), expected, got });
-        }
+        check_setting(max_tokens >= LEAST_TOKENS, "max_tokens", &format!("{LEAST_TOKENS} or more"), max_tokens)?;
         let flat = settings.kind == Kind::Tagger;
         let (golds, taught) = take_apart(&encoder, corpus, flat)?;
         if taught.taught == 0 {
@@ -129,11 +125,9 @@ impl Training {
     ///
     /// # Errors
     /// Those of [`fit_watched`], and of writing.
-    pub fn run(mut self, place: Place<'_>, watch: &mut dyn Watch) -> Result<History> {
-        let run = place.folder.join(RUN_FOLDER);
-        let history =
-            fit_watched(&self.model.parameters, self.task.as_mut(), &self.fit, Place { folder: &run, ..place }, watch)?;
-        self.model.save(place.folder)?;
+    pub fn run(mut self, folder: &ModelFolder, watch: &mut dyn Watch) -> Result<History> {
+        let history = fit_watched(&self.model.parameters, self.task.as_mut(), &self.fit, folder.place(), watch)?;
+        self.model.save(folder.path())?;
         Ok(history)
     }
 }
@@ -152,7 +146,7 @@ fn take_apart(encoder: &Pretrained, corpus: &[AnnotatedDocument], flat: bool) ->
 fn prepare_tagger(mut model: Pretrained, golds: &[Gold], dev: Dev) -> Result<(Pretrained, Box<dyn Task>)> {
     let labels = Labels::of(TYPE);
     model.extra.remove(BINDER_KEY); // where the encoder is that of another recogniser
-    set_head(&mut model, "ForTokenClassification");
+    model.set_class("ForTokenClassification");
     model.extra.extend(labels.to_config());
     let drop = classifier_drop(&model);
     let tagger = Tagger::new(&model.bert, &mut model.parameters, labels, drop)?;
@@ -175,8 +169,8 @@ fn prepare_binder(
 ) -> Result<(Pretrained, Box<dyn Task>)> {
     let kind = EntityType { name: TYPE.into(), description: settings.description.clone() };
     let config = BinderConfig::new(vec![kind]);
-    let mut model = with_type_encoder(encoder)?;
-    set_head(&mut model, "Model");
+    let mut model = with_type_encoder(encoder, settings.fit.seed)?;
+    model.set_class("Model");
     model.extra.insert(BINDER_KEY.into(), serde_json::to_value(&config).unwrap_or(Value::Null));
     let descriptions = config.describe(&model.tokenizer, model.config.max_tokens())?;
     let binder = Binder::new(&model.bert, &mut model.parameters, descriptions, config)?;
@@ -196,7 +190,7 @@ fn mark(passage: Passage, mentions: &[std::ops::Range<usize>]) -> Marked {
 }
 
 /// Doubles an encoder: the copy's weights, `types.…`, start alike and learn apart.
-fn with_type_encoder(encoder: Pretrained) -> Result<Pretrained> {
+fn with_type_encoder(encoder: Pretrained, seed: u64) -> Result<Pretrained> {
     let Pretrained { name, config, extra, parameters, tokenizer, .. } = encoder;
     let mut given: HashMap<String, Tensor> = HashMap::new();
     for (name, variable) in parameters.variables() {
@@ -205,17 +199,6 @@ fn with_type_encoder(encoder: Pretrained) -> Result<Pretrained> {
         given.insert(format!("{TYPE_ENCODER}.{name}"), tensor.clone());
         given.insert(name.clone(), tensor);
     }
-    let parameters = Parameters::from_tensors(&name, given, parameters.device(), 0);
+    let parameters = Parameters::from_tensors(&name, given, parameters.device(), seed);
     Ok(Pretrained { extra, ..Pretrained::new(&name, config, parameters, tokenizer)? })
-}
-
-/// Says in `config.json` which class of transformers the weights are for.
-fn set_head(model: &mut Pretrained, class: &str) {
-    use crate::nn::bert::Family;
-    let family = match model.config.family {
-        Family::Bert => "Bert",
-        Family::Roberta => "Roberta",
-        Family::XlmRoberta => "XLMRoberta",
-    };
-    model.extra.insert("architectures".into(), json!([format!("{family}{class}")]));
 }

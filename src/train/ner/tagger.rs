@@ -6,13 +6,13 @@ use crate::{
     ner::bert::{Passage, Recogniser, Tagger, pack},
     nn::{
         Masks,
-        fit::{Evaluation, Loss, Task},
+        fit::{Evaluation, Loss, Task, fingerprint},
         ops,
     },
 };
 
 /// A passage and the labels of the units decided in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Labelled {
     /// The passage.
     pub passage: Passage,
@@ -37,6 +37,10 @@ impl TaggerTask {
 impl Task for TaggerTask {
     fn len(&self) -> usize {
         self.examples.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        fingerprint(&self.examples)
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

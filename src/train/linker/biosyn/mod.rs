@@ -5,7 +5,6 @@ mod kept;
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -31,7 +30,7 @@ use crate::{
     error::{Error, Result},
     nn::{
         Init, Masks, Parameters,
-        fit::{Evaluation, Loss, Task},
+        fit::{Evaluation, Loss, Place, Task},
     },
 };
 
@@ -117,10 +116,10 @@ impl BioSyn {
         })
     }
 
-    /// Keeps the candidates of each epoch in `folder`, so that a run resumed within an epoch goes on with the same. Those of an earlier run
-    /// that is not `resume`d go when the first epoch begins.
-    pub fn with_folder(self, folder: &Path, resume: bool) -> Self {
-        Self { kept: Some(KeptCandidates::new(folder, resume)), ..self }
+    /// Keeps the candidates of each epoch beside the run, so that one resumed within an epoch goes on with the same. Those of an earlier
+    /// run that is not resumed go when the first epoch begins.
+    pub fn with_place(self, place: Place<'_>) -> Self {
+        Self { kept: Some(KeptCandidates::new(place.folder, place.resume)), ..self }
     }
 
     /// Deletes the candidates that were kept.

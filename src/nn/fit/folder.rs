@@ -1,0 +1,113 @@
+//! The folder that a training writes its model into, from the first check to the last file.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use super::{checkpoint, run::Place};
+use crate::error::{Error, Result};
+
+/// Where the run's own files lie within the model's folder.
+const RUN_FOLDER: &str = "training";
+/// Comes last into a finished model's folder.
+const CONFIG_FILE: &str = "config.json";
+
+/// A folder that is claimed for one run: the model comes to lie in it at the end, the run's own files in `training/` within.
+#[derive(Debug)]
+pub struct ModelFolder {
+    path: PathBuf,
+    run: PathBuf,
+    resume: bool,
+    lock: PathBuf,
+    /// Locked as long as this lives.
+    _held: File,
+}
+
+impl ModelFolder {
+    /// Claims a folder, made where it does not exist. With `resume` the run in it goes on, or begins where there is none.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written, another run works in it, or it holds a run that is not resumed or a model
+    ///   that no run in it belongs to.
+    pub fn claim(path: &Path, resume: bool) -> Result<Self> {
+        let run = path.join(RUN_FOLDER);
+        let (model, checkpoint) = (path.join(CONFIG_FILE), checkpoint::path(&run));
+        let refuse =
+            |path: PathBuf, kind: ErrorKind, reason: &str| Err(Error::write(path, io::Error::new(kind, reason)));
+        match (checkpoint.exists(), model.exists()) {
+            (true, _) if !resume => return refuse(checkpoint, ErrorKind::AlreadyExists, "a run is there already"),
+            (false, true) => return refuse(model, ErrorKind::DirectoryNotEmpty, "a model is there already"),
+            _ => {}
+        }
+        fs::create_dir_all(&run).map_err(|e| Error::write(&run, e))?;
+        let lock = run.join("lock");
+        let held = File::create(&lock).map_err(|e| Error::write(&lock, e))?;
+        if let Err(TryLockError::WouldBlock) = held.try_lock() {
+            return refuse(run, ErrorKind::ResourceBusy, "another run is writing it");
+        }
+        Ok(Self { path: path.to_owned(), run, resume, lock, _held: held })
+    }
+
+    /// Returns the model's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns where the training loop keeps the run.
+    pub fn place(&self) -> Place<'_> {
+        Place { folder: &self.run, resume: self.resume }
+    }
+}
+
+/// Takes the lock away, and with it the folders of a run that never began.
+impl Drop for ModelFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.lock);
+        // A folder that holds anything stays.
+        let _ = fs::remove_dir(&self.run).and_then(|()| fs::remove_dir(&self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path, resume: bool) -> String {
+        let error = ModelFolder::claim(path, resume).unwrap_err();
+        format!("{error} ({})", error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn neither_a_model_nor_a_run_is_written_over() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/model");
+        let claimed = ModelFolder::claim(&path, false).unwrap();
+        assert!(refusal(&path, true).contains("another run"), "{}", refusal(&path, true));
+        fs::write(claimed.place().folder.join("checkpoint.safetensors"), "").unwrap();
+        drop(claimed);
+        assert!(refusal(&path, false).contains("--resume"));
+        fs::write(path.join(CONFIG_FILE), "").unwrap();
+        assert!(refusal(&path, false).contains("--resume"));
+        assert!(ModelFolder::claim(&path, true).unwrap().place().resume);
+
+        fs::remove_dir_all(path.join(RUN_FOLDER)).unwrap();
+        for resume in [false, true] {
+            let told = refusal(&path, resume);
+            assert!(told.contains("a model is there already (choose another folder"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_never_began_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("model");
+        drop(ModelFolder::claim(&path, true).unwrap());
+        assert!(!path.exists());
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("notes.txt"), "").unwrap();
+        drop(ModelFolder::claim(&path, false).unwrap());
+        assert!(path.join("notes.txt").exists() && !path.join(RUN_FOLDER).exists());
+    }
+}
