@@ -3,7 +3,7 @@
 #
 #     scripts/evaluate.sh RUCCOD_TRAIN_DIR [GOLD_DIR]
 #
-# The dev split is every record whose number leaves 5 when divided by 6. GOLD_DIR may hold another annotation of these records
+# The other 500 are the dev split (scripts/split.sh). GOLD_DIR may hold another annotation of these records
 # (brat, spans put right) to score against; without it the folder's own, repaired, is used.
 set -euo pipefail
 corpus="$(realpath "${1:?usage: scripts/evaluate.sh RUCCOD_TRAIN_DIR [GOLD_DIR]}")"
@@ -14,12 +14,8 @@ cd "$(dirname "$0")/.."
 cargo build --release --locked
 noso="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 work="$(dirname "$(dirname "$noso")")/evaluate"
-rm -rf "$work" && mkdir -p "$work/train" "$work/dev"
-for text in "$corpus"/*.txt; do
-    id="$(basename "$text" .txt)"
-    if [ $((id % 6)) = 5 ]; then split=dev; else split=train; fi
-    ln -s "$text" "${text%.txt}.ann" "$work/$split/"
-done
+rm -rf "$work"
+scripts/split.sh "$corpus" "$work"
 
 scripts/train.sh "$work/train" "$work/model" 2>"$work/train.log"
 model=(--set "ner.model=$work/model/models/default/ner.bin"

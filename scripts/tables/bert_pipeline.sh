@@ -3,8 +3,8 @@
 #
 #     scripts/tables/bert_pipeline.sh RUCCOD_TRAIN_DIR NER_DIR ENCODER_DIR [GOLD_DIR]
 #
-# NER_DIR is a folder of `noso train ner`, ENCODER_DIR one of `noso train linker`, both trained without the dev split: every record whose
-# number leaves 5 when divided by 6. GOLD_DIR may hold another annotation of these records to score against; without it the folder's own
+# NER_DIR is a folder of `noso train ner`, ENCODER_DIR one of `noso train linker`, both trained without the dev split (scripts/split.sh).
+# GOLD_DIR may hold another annotation of these records to score against; without it the folder's own
 # is used. What is done already is kept in WORK, so a run that was cut off goes on where it was. NOSO=PROGRAM spares the build.
 set -euo pipefail
 usage="usage: scripts/tables/bert_pipeline.sh RUCCOD_TRAIN_DIR NER_DIR ENCODER_DIR [GOLD_DIR]"
@@ -21,12 +21,8 @@ work="${WORK:-$(dirname "$(dirname "$NOSO")")/bert-pipeline}"
 # Other models, other figures: what was made with earlier ones goes.
 inputs="$(cat "$ner"/*.safetensors "$encoder"/*.safetensors "$NOSO" | sha256sum) $corpus"
 if [ "$(cat "$work/inputs" 2>/dev/null)" != "$inputs" ]; then
-    rm -rf "$work" && mkdir -p "$work/train" "$work/dev"
-    for text in "$corpus"/*.txt; do
-        id="$(basename "$text" .txt)"
-        if [ $((id % 6)) = 5 ]; then split=dev; else split=train; fi
-        ln -s "$text" "${text%.txt}.ann" "$work/$split/"
-    done
+    rm -rf "$work"
+    scripts/split.sh "$corpus" "$work"
     echo "$inputs" >"$work/inputs"
 fi
 

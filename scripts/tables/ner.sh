@@ -4,9 +4,9 @@
 #     scripts/tables/ner.sh RUCCOD_TRAIN_DIR NEREL_BIO_DIR RUCCON_DIR ENCODER_DIR WORK_DIR
 #
 # A row whose figures stand in WORK_DIR is not made again; a training that was cut off goes on where it stopped.
-# Dev is every record of RuCCoD whose number leaves 5 when divided by 6; the recognisers learn from the others, without looking at dev.
+# The recognisers learn from the records of RuCCoD that are not in the dev split (scripts/split.sh), without looking at it.
 #
-#   SPLIT=tune       measure on numbers that leave 4, learn from what is neither tune nor dev: to choose settings by
+#   SPLIT=tune       measure on the tune split, learn from what is neither tune nor dev: to choose settings by
 #   NER_OPTIONS=…    more options of every `noso train ner`, such as '--learning-rate 2e-4 --epochs 30'
 #   LIMIT=N          use N documents of each corpus only, to try the script out
 #   ROWS='crf …'     make these rows only
@@ -37,15 +37,7 @@ link() {
 splits="$work/corpora"
 if [ ! -e "$splits/done" ]; then
     rm -rf "$splits"
-    count=0
-    for text in $(printf '%s\n' "$ruccod"/*.txt | sort -V); do
-        [ $((count += 1)) -le "$limit" ] || break
-        case $(($(basename "$text" .txt) % 6)) in
-            5) link "$text" "$splits/dev" ;;
-            4) link "$text" "$splits/tune" ;;
-            *) link "$text" "$splits/rest" ;;
-        esac
-    done
+    scripts/split.sh "$ruccod" "$splits" "$limit"
     # The test folders of both are left out: they are others' held-out data.
     [ -d "$nerel/train" ] && nerel="$nerel/train"
     for text in $(printf '%s\n' "$nerel"/*.txt | head -n "$limit"); do link "$text" "$splits/nerel"; done
@@ -55,8 +47,8 @@ if [ ! -e "$splits/done" ]; then
     done
     touch "$splits/done"
 fi
-own=(--corpus "$splits/rest")
-[ "$split" = dev ] && own+=(--corpus "$splits/tune")
+own=(--corpus "$splits/train")
+[ "$split" = tune ] && own=(--corpus "$splits/fit")
 rows="$work/$split"
 mkdir -p "$rows"
 

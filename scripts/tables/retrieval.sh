@@ -3,10 +3,10 @@
 #
 #     scripts/tables/retrieval.sh DATA_DIR [ENCODER ...]
 #
-# DATA_DIR holds ruccod/train, ruccod/mkb2descr.yaml and, where there are such rows, ruccon and nerel-bio-linked. The dev split is
-# every record whose number leaves 5 when divided by 6; mentions are those of the others. Each ENCODER, the folder or hub id of a
-# BERT, adds its rows: alone, and joined with n-grams at a weight chosen by cross-validation on the training mentions; with TUNE=yes
-# the weight is chosen on the records that leave 4 instead, among the others that are not dev (for an ENCODER trained without them).
+# DATA_DIR holds ruccod/train, ruccod/mkb2descr.yaml and, where there are such rows, ruccon and nerel-bio-linked. Mentions in an index are
+# those outside the dev split (scripts/split.sh). Each ENCODER, the folder or hub id of a BERT, adds its rows: alone, and joined with
+# n-grams at a weight chosen by cross-validation on the training mentions; with TUNE=yes the weight is chosen on the tune split
+# instead (for an ENCODER trained without it).
 # MRCONSO=FILE (UMLS, licensed to you) adds the rows that need UMLS. NOSO=PROGRAM spares the build.
 set -euo pipefail
 data="$(realpath "${1:?usage: scripts/tables/retrieval.sh DATA_DIR [ENCODER ...]}")"
@@ -20,14 +20,8 @@ if [ -z "${NOSO:-}" ]; then
 fi
 weigh=(--weight auto)
 work="${WORK:-$(dirname "$(dirname "$NOSO")")/retrieval}"
-rm -rf "$work" && mkdir -p "$work/train" "$work/dev" "$work/fit" "$work/tune"
-for text in "$data"/ruccod/train/*.txt; do
-    id="$(basename "$text" .txt)"
-    if [ $((id % 6)) = 5 ]; then split=dev; else split=train; fi
-    ln -s "$text" "${text%.txt}.ann" "$work/$split/"
-    case $((id % 6)) in 5) continue ;; 4) split=tune ;; *) split=fit ;; esac
-    ln -s "$text" "${text%.txt}.ann" "$work/$split/"
-done
+rm -rf "$work"
+scripts/split.sh "$data/ruccod/train" "$work"
 
 indexes=()
 build() { # NAME OPTION...
