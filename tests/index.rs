@@ -134,4 +134,6 @@ fn damage_is_named() {
     });
     assert!(other_version.contains("layout version 99"), "{other_version}");
     assert!(damaged(|folder| std::fs::write(folder.join("manifest.toml"), "\0").unwrap()).contains("manifest.toml"));
+    let none = damaged(|folder| std::fs::remove_file(folder.join("manifest.toml")).unwrap());
+    assert!(none.contains("holds no manifest.toml: it is no index"), "{none}");
 }

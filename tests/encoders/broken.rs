@@ -113,7 +113,9 @@ fn configurations_that_these_layers_cannot_do() {
     }
     let folder = copy("cased");
     fs::write(folder.path().join("config.json"), "{").unwrap();
-    assert_told(&refused(folder.path()), &["config.json"]);
+    assert_told(&refused(folder.path()), &["config.json: no JSON object", "copy the folder again"]);
+    fs::remove_file(folder.path().join("config.json")).unwrap();
+    assert_told(&refused(folder.path()), &["it holds no config.json", "give a folder that holds"]);
 }
 
 #[test]

@@ -127,6 +127,9 @@ fn an_index_takes_the_encoder_alone_and_keeps_none_of_an_earlier_one() {
     assert!(noso(&[&build[..], &["--encoder", trained.to_str().unwrap()]].concat()).ok);
     let built = noso(&[&build[..], &["--encoder", inside.to_str().unwrap()]].concat());
     assert!(built.ok && inside.join("model.safetensors").exists(), "{}", built.told);
+    fs::remove_dir_all(&inside).unwrap();
+    let lost = noso(&["index", "search", "--index", &index, "Острый насморк"]);
+    assert!(!lost.ok && lost.told.contains(&format!("cannot use index {index}: its encoder is gone")), "{}", lost.told);
 }
 
 #[test]
