@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 cargo build --release --locked
 noso="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 work="$(dirname "$(dirname "$noso")")/evaluate"
-rm -rf "$work"
+fresh "$work"
 scripts/split.sh "$corpus" "$work"
 
 scripts/train.sh "$work/train" "$work/model" 2>"$work/train.log"

@@ -39,3 +39,12 @@ if ! command -v cargo >/dev/null; then
     echo "error: Rust is missing; install it from https://rustup.rs" >&2
     exit 1
 fi
+
+# fresh DIR: makes an empty work folder, in place of one that it made before; any other that holds files is refused.
+fresh() {
+    if [ -n "$(ls -A "$1" 2>/dev/null)" ] && [ ! -e "$1/.noso-work" ]; then
+        echo "error: $1 holds files that are not of this script; choose another folder" >&2
+        return 1
+    fi
+    rm -rf "$1" && mkdir -p "$1" && touch "$1/.noso-work"
+}

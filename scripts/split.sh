@@ -10,8 +10,15 @@ corpus="$(realpath "${1:?usage: scripts/split.sh RUCCOD_TRAIN_DIR WORK_DIR [LIMI
 work="${2:?usage: scripts/split.sh RUCCOD_TRAIN_DIR WORK_DIR [LIMIT]}"
 limit="${3:-1000000}"
 
-rm -rf "$work"/{train,dev,tune,fit}
-mkdir -p "$work"/{train,dev,tune,fit}
+for split in train dev tune fit; do
+    folder="$(realpath -m "$work/$split")"
+    # Only links go, so that a corpus in a folder of one of these names stays.
+    if [ -d "$folder" ] && [ -n "$(find "$folder" -mindepth 1 ! -type l -print -quit)" ]; then
+        echo "error: $folder holds files, not links of an earlier split; choose another WORK_DIR" >&2
+        exit 1
+    fi
+    rm -rf "$folder" && mkdir -p "$folder"
+done
 find "$corpus" -maxdepth 1 -name '*.txt' | sort -V | sed -n "1,${limit}p" | while read -r text; do
     case $(($(basename "$text" .txt) % 6)) in
         5) splits=(dev) ;;

@@ -6,6 +6,7 @@
 use std::{io::Write, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Error, Result};
@@ -78,16 +79,38 @@ pub fn load<T: DeserializeOwned>(kind: Kind, path: &Path) -> Result<T> {
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written or the disk is full; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = stage_beside(path)?;
     let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().permissions(permissions()).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     };
     write().map_err(|e| Error::write(path, e))
+}
+
+/// Opens a file beside `path`, to be written and then renamed to it; it goes with the value.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written.
+pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stage = || {
+        std::fs::create_dir_all(folder)?;
+        tempfile::Builder::new().permissions(permissions()).tempfile_in(folder)
+    };
+    stage().map_err(|e| Error::write(path, e))
+}
+
+/// Returns the SHA-256 of a file of any size in hexadecimal digits.
+///
+/// # Errors
+/// - [`Error::Read`] if it cannot be read.
+pub(crate) fn sha256_of_file(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    std::io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Rights of an ordinary new file: read for all, subject to the user's umask.

@@ -226,6 +226,16 @@ pub enum Error {
         /// Where to go on from.
         checkpoint: PathBuf,
     },
+    /// A training run cannot go on from its checkpoint.
+    #[error("cannot go on from {}: {reason}", path.display())]
+    Checkpoint {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it, or not as it was.
+        reason: String,
+        /// The way out.
+        hint: &'static str,
+    },
     /// A training would not fit into memory.
     #[error("{what} needs about {needed_mib} MiB, {available_mib} MiB are free")]
     Memory {
@@ -285,11 +295,20 @@ impl Error {
         use std::io::ErrorKind;
         let hint = match self {
             Self::Read { source, .. } if source.kind() == ErrorKind::NotFound => "check the spelling of the path".into(),
+            Self::Read { source, .. } if source.kind() == ErrorKind::IsADirectory => {
+                "a file is expected here; a folder belongs to another engine or option".into()
+            }
+            Self::Read { source, .. } if source.kind() == ErrorKind::NotADirectory => {
+                "a folder is expected here; a file belongs to another engine or option".into()
+            }
             Self::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 "you may not read this file; ask its owner or run as a user who may".into()
             }
             Self::Read { source, .. } if source.kind() == ErrorKind::InvalidData => {
                 "the file is not UTF-8; convert it, for example `iconv -f CP1251 -t UTF-8`".into()
+            }
+            Self::Parse { what: "catalogue", .. } => {
+                "a catalogue is a .tsv or .csv with a header line (code, title, synonyms), a .jsonl of objects with these keys, or a .yaml of `code: title`".into()
             }
             Self::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 "the disk is full; free some space, then run the same command with --resume".into()
@@ -298,7 +317,7 @@ impl Error {
                 "continue it with --resume, or choose another folder with --output".into()
             }
             Self::Write { source, .. } if source.kind() == ErrorKind::DirectoryNotEmpty => {
-                "choose another folder with --output, or delete this one".into()
+                "choose another folder with --output, or empty this one".into()
             }
             Self::Write { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
                 "wait for that run, or choose another place with --output".into()
@@ -316,11 +335,8 @@ impl Error {
                 "build the index again; or name the catalogue, --catalog {}, and its titles are encoded at every start",
                 path.display()
             ),
-            Self::Faiss(reason) if reason.contains("training points") => {
-                "this factory learns its clusters from the texts: choose fewer clusters, or one that learns none, such as Flat or HNSW16".into()
-            }
-            Self::Faiss(reason) if reason.contains("index string") => {
-                "a factory string of FAISS is, for example, Flat, SQ8, HNSW16, HNSW8,SQ8, IVF256,Flat or PCA64,IVF256,SQ8".into()
+            Self::Setting { key, .. } if key == "factory" => {
+                "a factory string of FAISS is, for example, Flat, SQ8, HNSW16, HNSW8,SQ8, IVF256,Flat or PCA64,IVF256,SQ8; the first three learn little or nothing".into()
             }
             Self::Prompt { .. } => "`noso prompt show NAME` renders a prompt; prompts/ in the source holds the built-in ones".into(),
             Self::ModelLoad { hint, .. } | Self::EncoderLoad { hint, .. } => hint.clone(),
@@ -337,6 +353,7 @@ impl Error {
                 format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{goes_on}{best}")
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
+            Self::Checkpoint { hint, .. } => (*hint).into(),
             Self::Memory { lower, .. } => format!("lower {lower}"),
             Self::Setting { key, .. } => {
                 let section = key.split_once('.').map(|(section, _)| section);

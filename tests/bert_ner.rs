@@ -184,7 +184,7 @@ fn a_run_goes_on_with_its_own_annotation_only_and_heads_follow_the_seed() {
         let word = span.slice(&note.document.text).find(' ').unwrap();
         note.entities[0].span = Span::new(&note.document.text, span.start_byte(), span.start_byte() + word).unwrap();
         let told = run(&moved, &settings, true).unwrap_err().to_string();
-        assert!(told.contains("checkpoint.safetensors") && told.contains("other examples"), "{told}");
+        assert!(told.contains("checkpoint.safetensors") && told.contains("other texts"), "{told}");
     }
     let first_loss = |seed| {
         let usual = settings(Kind::Tagger);

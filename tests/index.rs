@@ -101,7 +101,7 @@ fn another_encoder_is_refused() {
 #[test]
 fn an_impossible_factory_or_no_text_is_an_error() {
     let settings = IndexSettings { factory: "Nonsense7".into(), ..Default::default() };
-    assert!(matches!(Index::build(&rows(), &encoder(), settings), Err(Error::Faiss(_))));
+    assert!(matches!(Index::build(&rows(), &encoder(), settings), Err(Error::Setting { .. })));
     assert!(Index::build(&[], &encoder(), IndexSettings::default()).is_err());
 }
 

@@ -4,3 +4,4 @@ mod fit;
 mod gradients;
 mod kernels;
 mod numbers;
+mod steps;

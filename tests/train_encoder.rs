@@ -70,6 +70,26 @@ fn learns_to_guess_hidden_words_and_writes_a_folder_that_loads() {
 }
 
 #[test]
+fn every_weight_learns_those_of_the_head_too() {
+    let trained = |learning_rate| {
+        let folder = tempdir().unwrap();
+        let usual = settings(1);
+        // Without decay a weight moves by its gradient alone.
+        let fit = FitSettings { weight_decay: 0.0, learning_rate, ..usual.fit };
+        let model = encoder::draw(&texts(), &sizes(), 1, &Device::Cpu).unwrap();
+        let claimed = ModelFolder::claim(folder.path(), false).unwrap();
+        encoder::train(model, &texts(), &EncoderSettings { fit, ..usual }, &claimed, &mut ()).unwrap();
+        candle_core::safetensors::load(folder.path().join("training/best.safetensors"), &Device::Cpu).unwrap()
+    };
+    let (start, learnt) = (trained(1e-30), trained(1e-2));
+    assert!(learnt.contains_key("cls.predictions.transform.dense.weight"));
+    for (name, tensor) in &learnt {
+        let flat = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_ne!(flat(tensor), flat(&start[name]), "{name}");
+    }
+}
+
+#[test]
 fn equal_texts_and_seed_give_equal_encoders() {
     let print = || {
         let folder = tempdir().unwrap();

@@ -21,7 +21,7 @@ work="${WORK:-$(dirname "$(dirname "$NOSO")")/bert-pipeline}"
 # Other models, other figures: what was made with earlier ones goes.
 inputs="$(cat "$ner"/*.safetensors "$encoder"/*.safetensors "$NOSO" | sha256sum) $corpus"
 if [ "$(cat "$work/inputs" 2>/dev/null)" != "$inputs" ]; then
-    rm -rf "$work"
+    fresh "$work"
     scripts/split.sh "$corpus" "$work"
     echo "$inputs" >"$work/inputs"
 fi

@@ -19,9 +19,9 @@ ruccon="$(realpath "${3:?$usage}")"
 encoder="$(realpath "${4:?$usage}")"
 work="$(realpath -m "${5:?$usage}")"
 cd "$(dirname "$0")/../.."
+. scripts/setup.sh
 if [ -z "${NOSO:-}" ]; then
-    . scripts/setup.sh
-    cargo build --release --locked
+    cargo build --release --no-default-features --features neural --locked
     NOSO="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 fi
 split="${SPLIT:-dev}"
@@ -36,7 +36,7 @@ link() {
 
 splits="$work/corpora"
 if [ ! -e "$splits/done" ]; then
-    rm -rf "$splits"
+    fresh "$splits"
     scripts/split.sh "$ruccod" "$splits" "$limit"
     # The test folders of both are left out: they are others' held-out data.
     [ -d "$nerel/train" ] && nerel="$nerel/train"

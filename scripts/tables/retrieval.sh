@@ -7,7 +7,8 @@
 # those outside the dev split (scripts/split.sh). Each ENCODER, the folder or hub id of a BERT, adds its rows: alone, and joined with
 # n-grams at a weight chosen by cross-validation on the training mentions; with TUNE=yes the weight is chosen on the tune split
 # instead (for an ENCODER trained without it).
-# MRCONSO=FILE (UMLS, licensed to you) adds the rows that need UMLS. NOSO=PROGRAM spares the build.
+# MRCONSO=FILE (UMLS, licensed to you) adds the rows that need UMLS. NOSO=PROGRAM spares the build; WORK=DIR is where indexes are made
+# anew each time.
 set -euo pipefail
 data="$(realpath "${1:?usage: scripts/tables/retrieval.sh DATA_DIR [ENCODER ...]}")"
 shift
@@ -20,7 +21,7 @@ if [ -z "${NOSO:-}" ]; then
 fi
 weigh=(--weight auto)
 work="${WORK:-$(dirname "$(dirname "$NOSO")")/retrieval}"
-rm -rf "$work"
+fresh "$work"
 scripts/split.sh "$data/ruccod/train" "$work"
 
 indexes=()
@@ -57,6 +58,7 @@ else
 fi
 for encoder in "$@"; do
     name="$(basename "$encoder")"
+    [ ! -e "$work/$name-shipped-titles" ] || name="$(echo "$encoder" | tr / -)" # two of one name
     build "$name-shipped-titles" --encoder "$encoder"
     build "$name-shipped-titles+mentions" --encoder "$encoder" "${mentions[@]}"
     build "$name-dictionary" --encoder "$encoder" "${dictionary[@]}"

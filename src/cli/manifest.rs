@@ -107,6 +107,11 @@ impl Asked {
     }
 }
 
+/// Returns system and processor architecture.
+pub(super) fn machine() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
 /// Everything that could change a run's result.
 #[derive(Debug, Serialize)]
 pub(super) struct Manifest<'a> {
@@ -135,7 +140,7 @@ impl<'a> Manifest<'a> {
             command,
             noso: env!("CARGO_PKG_VERSION"),
             commit: env!("NOSO_COMMIT"),
-            machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            machine: machine(),
             threads: rayon::current_num_threads(),
             pipeline: config,
             models: pipeline.fingerprints(),

@@ -7,6 +7,7 @@ mod corpus;
 mod doctor;
 #[cfg(feature = "neural")]
 mod embed;
+mod encoder;
 mod eval;
 mod index;
 mod llm;

@@ -20,7 +20,7 @@ use crate::{
     nn::{
         Packed,
         bert::{Bert, Linear},
-        divide,
+        divide, memory,
         pretrained::{self, Pretrained},
         tokenizer::{Tokenizer, Tokens},
     },
@@ -101,6 +101,20 @@ impl BertEncoder {
         Ok(tokens)
     }
 
+    /// Holds the memory that the largest batch takes on each core against what is free, where it is much.
+    fn check_memory(&self, tokens: &[Tokens], batches: &[&[usize]]) -> Result<()> {
+        const MUCH: f64 = 268_435_456.0;
+        let length = |text: &usize| tokens[*text].ids.len();
+        let largest: usize = batches.iter().map(|batch| batch.iter().map(length).sum()).max().unwrap_or(0);
+        let longest = batches.iter().copied().flatten().map(length).max().unwrap_or(0);
+        let at_once = rayon::current_num_threads().min(batches.len()) as f64;
+        let needed = largest as f64 * self.bert.config().forward_bytes_per_token(longest) as f64 * at_once;
+        match self.device.is_cpu() && needed > MUCH {
+            true => memory::check("encoding a batch", "--batch-tokens or --max-tokens", needed),
+            false => Ok(()),
+        }
+    }
+
     /// Encodes one batch. Returns row-major `(texts, hidden)`.
     fn encode(&self, batch: &[&[u32]]) -> Result<Vec<f32>> {
         let packed = Packed::new(batch.iter().copied());
@@ -135,6 +149,7 @@ impl Embed for BertEncoder {
         // Longest first: no core is left with the longest batch at the end.
         order.sort_by_key(|&text| std::cmp::Reverse(tokens[text].ids.len()));
         let batches = divide(&order, |text| tokens[text].ids.len(), self.batch_tokens);
+        self.check_memory(&tokens, &batches)?;
         let encode = |batch: &&[usize]| {
             let ids: Vec<&[u32]> = batch.iter().map(|&text| tokens[text].ids.as_slice()).collect();
             self.encode(&ids)

@@ -2,6 +2,7 @@
 
 use super::{
     EncoderRecord, FORMAT, Index, IndexSource, Manifest, Metric, SourceRow,
+    factory::{check_factory, unfit},
     faiss::FaissIndex,
     rows::{self, Entry},
 };
@@ -11,11 +12,9 @@ use crate::{
 };
 
 /// Texts that are encoded together.
-const ENCODE_BATCH: usize = 4096;
+const ENCODE_BATCH: usize = 1024;
 /// Most texts whose vectors are held at a time, and from which a factory learns its clusters and ranges.
 const TRAIN_ROWS: usize = 1 << 17;
-/// Texts a cluster below which FAISS warns that it cannot learn well.
-const ROWS_A_CLUSTER: usize = 39;
 
 /// How an index is built.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,8 +67,7 @@ impl Index {
     /// factory learns.
     ///
     /// # Errors
-    /// - [`Error::Training`] if no source has any text, or fewer have than an IVF factory has clusters; [`Error::Faiss`] if FAISS
-    ///   refuses the factory string; those of the encoder.
+    /// - [`Error::Training`] if no source has any text; [`Error::Setting`] if the factory does not fit; those of the encoder.
     pub fn build_watched(
         sources: &[SourceRow],
         encoder: &dyn Embed,
@@ -77,9 +75,16 @@ impl Index {
         watch: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let (entries, texts) = rows::group(sources, settings.keep_mention_text);
-        check(&settings, entries.len())?;
-        let mut faiss = FaissIndex::new(encoder.dim(), &settings.factory, settings.metric)?;
-        fill(&mut faiss, &texts, encoder, settings.threads, watch)?;
+        if entries.is_empty() {
+            let from = settings.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+            let reason = format!("no row has a text (read from: {from})");
+            return Err(Error::Training { what: "an index", reason });
+        }
+        let IndexSettings { factory, metric, threads, .. } = &settings;
+        check_factory(factory, *metric, encoder.dim(), entries.len())?;
+        let mut faiss = FaissIndex::new(encoder.dim(), factory, *metric)?;
+        let filled = fill(&mut faiss, &texts, encoder, *threads, watch);
+        filled.map_err(|e| unfit(factory, encoder.dim(), e))?;
         Self::of_vectors(faiss, entries, encoder, settings)
     }
 
@@ -106,31 +111,6 @@ impl Index {
         };
         Self::assemble("(new)".into(), manifest, faiss, entries)
     }
-}
-
-fn check(settings: &IndexSettings, texts: usize) -> Result<()> {
-    let refused = |reason: String| Err(Error::Training { what: "an index", reason });
-    if texts == 0 {
-        return refused("no row has a text".into());
-    }
-    let Some(clusters) = clusters(&settings.factory) else { return Ok(()) };
-    let most = texts / ROWS_A_CLUSTER;
-    if texts < clusters {
-        let factory = &settings.factory;
-        return refused(format!(
-            "{factory} asks for {clusters} clusters, but there are only {texts} texts; up to {most} can be learned from them"
-        ));
-    }
-    if clusters > most {
-        tracing::warn!("{clusters} clusters for {texts} texts: more than {most} are poorly learned");
-    }
-    Ok(())
-}
-
-/// Reads the number of clusters out of a factory string such as `IVF256,Flat`.
-fn clusters(factory: &str) -> Option<usize> {
-    let (_, rest) = factory.split_once("IVF")?;
-    rest[..rest.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
 }
 
 /// Encodes the texts, lets the index learn from them where it needs to, and adds them in their order.
@@ -162,18 +142,4 @@ fn fill(
         faiss.train(&encode(&sample)?, threads)?;
     }
     all.chunks(TRAIN_ROWS).try_for_each(|some| faiss.add(&encode(some)?, threads))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clusters_are_read_out_of_the_factory() {
-        let cases =
-            [("IVF256,Flat", Some(256)), ("PCA64,IVF1024_HNSW32,SQ8", Some(1024)), ("HNSW8,SQ8", None), ("IVF", None)];
-        for (factory, expected) in cases {
-            assert_eq!(clusters(factory), expected, "{factory}");
-        }
-    }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// Version of the folder's layout; another version is refused.
 pub const FORMAT: u32 = 2;
 /// Name of the manifest's file.
-const FILE: &str = "manifest.toml";
+pub(super) const MANIFEST_FILE: &str = "manifest.toml";
 
 /// `manifest.toml` of an index folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,11 +110,11 @@ impl Manifest {
     /// # Errors
     /// - [`Error::Artifact`] if there is none, [`Error::Read`] if there is no such folder; those of [`Manifest::parse`].
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST_FILE);
         let no_index = || Error::Artifact {
             what: "index",
             name: folder.display().to_string(),
-            reason: format!("the folder holds no {FILE}: it is no index"),
+            reason: format!("the folder holds no {MANIFEST_FILE}: it is no index"),
         };
         let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound if folder.is_dir() => no_index(),
@@ -143,7 +143,7 @@ impl Manifest {
 
     /// Writes the manifest into an index folder.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST_FILE);
         let toml = toml::to_string(self).map_err(|e| Error::Artifact {
             what: "index",
             name: path.display().to_string(),
@@ -161,12 +161,4 @@ impl Manifest {
 /// Returns the SHA-256 of `bytes` in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
-}
-
-/// Returns the SHA-256 of a file of any size in hexadecimal digits.
-pub(super) fn sha256_of_file(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
-    std::io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
-    Ok(format!("{:x}", hash.finalize()))
 }

@@ -4,7 +4,9 @@
 //! origins). Each distinct text is one vector.
 
 mod build;
+mod factory;
 mod faiss;
+mod folder;
 mod fusion;
 mod manifest;
 mod rows;
@@ -13,17 +15,19 @@ use std::{collections::HashMap, path::Path};
 
 pub use self::{
     build::IndexSettings,
+    factory::check_factory,
     faiss::{Metric, available},
+    folder::{BERT_FOLDER, ENCODER_FILE, IndexFolder},
     fusion::reciprocal_ranks,
     manifest::{EncoderRecord, FORMAT, IndexSource, Manifest, SourceKind},
     rows::{Entry, Row, SourceRow},
 };
 use self::{
     faiss::FaissIndex,
-    manifest::{sha256, sha256_of_file},
+    manifest::{MANIFEST_FILE, sha256},
 };
 use crate::{
-    artifact,
+    artifact::{self, sha256_of_file},
     embed::Embed,
     error::{Error, Result},
 };

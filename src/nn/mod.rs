@@ -6,6 +6,7 @@
 pub mod bert;
 pub mod fit;
 mod masks;
+pub mod memory;
 pub mod ops;
 mod packed;
 mod parameters;

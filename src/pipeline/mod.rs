@@ -8,7 +8,7 @@ mod shots;
 mod sources;
 
 pub use load::Models;
-pub use retrieve::{BERT_FOLDER, ENCODER_FILE, load_bert, load_encoder, load_retriever};
+pub use retrieve::{load_bert, load_encoder, load_retriever};
 pub use sources::{catalog_rows, catalog_source, mention_rows, rows_source, vocabulary_rows};
 
 use rayon::prelude::*;

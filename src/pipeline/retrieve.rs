@@ -10,14 +10,9 @@ use crate::{
     config::{Encoder, EncoderConfig, RetrievalConfig},
     embed::{Embed, hybrid::HybridEncoder, ngram::NgramEncoder},
     error::{Error, Result},
-    index::{EncoderRecord, Index, IndexSettings, Manifest},
+    index::{BERT_FOLDER, ENCODER_FILE, EncoderRecord, Index, IndexSettings, Manifest},
     retrieval::{RetrievalSettings, Retriever, SearchedIndex},
 };
-
-/// Name of the n-gram encoder's file in an index folder.
-pub const ENCODER_FILE: &str = "encoder.bin";
-/// Name of the folder in an index folder that holds a small BERT.
-pub const BERT_FOLDER: &str = "encoder";
 
 /// Loads index and catalogue.
 ///

@@ -18,12 +18,14 @@ use crate::{
     eval::linking::{LinkingAccuracy, linking_accuracy},
     icd::IcdCode,
     index::{Index, IndexSettings, SourceRow},
-    pipeline::{catalog_rows, mention_rows},
+    pipeline::mention_rows,
     retrieval::{RetrievalSettings, Retriever, SearchedIndex},
 };
 
 /// Parts into which the documents are cut.
 const FOLDS: usize = 5;
+/// Texts that are encoded together.
+const ENCODE_BATCH: usize = 1024;
 /// Weights of the dense encoder that are tried.
 const WEIGHTS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
@@ -36,11 +38,11 @@ pub struct Fold {
     pub asked: Vec<SourceRow>,
 }
 
-/// Cuts documents into five folds: the mentions of each are looked up among the titles and the mentions of all others.
+/// Cuts documents into five folds: the mentions of each are looked up among `others`, such as titles, and the mentions of all other folds.
 ///
 /// # Errors
 /// - [`Error::Training`] if there are fewer documents than folds.
-pub fn folds(documents: &[AnnotatedDocument], catalog: &Catalog, annotator_block: u32) -> Result<Vec<Fold>> {
+pub fn folds(documents: &[AnnotatedDocument], others: &[SourceRow], annotator_block: u32) -> Result<Vec<Fold>> {
     if documents.len() < FOLDS {
         let reason =
             format!("{} documents cannot be cut into {FOLDS} parts; give more with --mentions", documents.len());
@@ -53,13 +55,13 @@ pub fn folds(documents: &[AnnotatedDocument], catalog: &Catalog, annotator_block
         })
         .collect();
     let fold = |(n, asked): (usize, &Vec<SourceRow>)| {
-        let others = parts.iter().enumerate().filter(|(other, _)| *other != n).flat_map(|(_, rows)| rows.clone());
-        Fold { known: catalog_rows(catalog).into_iter().chain(others).collect(), asked: asked.clone() }
+        let mentions = parts.iter().enumerate().filter(|(other, _)| *other != n).flat_map(|(_, rows)| rows);
+        Fold { known: others.iter().chain(mentions).cloned().collect(), asked: asked.clone() }
     };
     Ok(parts.iter().enumerate().map(fold).collect())
 }
 
-/// Measures each weight of the dense encoder; the n-grams have the rest.
+/// Measures each weight of the dense encoder; the n-grams have the rest. Tells `watch` how much of the work is done, of how much.
 ///
 /// # Errors
 /// - [`Error::Training`] if there is no mention to look up; those of the encoders and the index.
@@ -67,21 +69,32 @@ pub fn weights(
     folds: &[Fold],
     catalog: &Arc<Catalog>,
     encoders: [Arc<dyn Embed>; 2],
+    watch: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<(f32, LinkingAccuracy)>> {
     if folds.iter().all(|fold| fold.asked.is_empty()) {
         let reason = "no coded mention is there to choose it by: give --mentions or --tune a folder with some".into();
         return Err(Error::Training { what: "the weight of a hybrid", reason });
     }
-    let texts = || folds.iter().flat_map(|fold| fold.known.iter().chain(&fold.asked)).map(|row| row.text.as_str());
+    let texts = folds.iter().flat_map(|fold| fold.known.iter().chain(&fold.asked)).map(|row| row.text.as_str());
+    let texts: Vec<&str> = texts.collect::<BTreeSet<_>>().into_iter().collect();
+    // Counted in texts encoded and looked up, which take about as long.
+    let asked: usize = folds.iter().map(|fold| fold.asked.len()).sum();
+    let (mut done, all) = (0, 2 * texts.len() + WEIGHTS.len() * asked);
+    let mut step = |texts: usize| {
+        done += texts;
+        watch(done, all);
+    };
     let [dense, ngram] = encoders;
-    let (dense, ngram) = (Arc::new(Known::new(dense, texts())?), Arc::new(Known::new(ngram, texts())?));
-    let measure = |weight: f32| {
+    let dense = Arc::new(Known::new(dense, &texts, &mut step)?);
+    let ngram = Arc::new(Known::new(ngram, &texts, &mut step)?);
+    let mut measure = |weight: f32| {
         let encoder: Arc<dyn Embed> = Arc::new(HybridEncoder::new(dense.clone(), ngram.clone(), weight)?);
         let found: Result<Vec<_>> = folds.par_iter().map(|fold| look_up(fold, catalog, &encoder)).collect();
         let found = found?.concat();
+        step(asked);
         Ok((weight, linking_accuracy(found.iter().map(|(gold, codes)| (gold, codes.as_slice())))))
     };
-    WEIGHTS.into_iter().map(measure).collect()
+    WEIGHTS.into_iter().map(&mut measure).collect()
 }
 
 /// Returns the weight with the best accuracy at the first rank, then at the fifth; of equal ones the smaller.
@@ -116,13 +129,13 @@ struct Known {
 }
 
 impl Known {
-    fn new<'a>(encoder: Arc<dyn Embed>, texts: impl Iterator<Item = &'a str>) -> Result<Self> {
-        let texts: Vec<&str> = texts.collect::<BTreeSet<_>>().into_iter().collect();
+    fn new(encoder: Arc<dyn Embed>, texts: &[&str], step: &mut dyn FnMut(usize)) -> Result<Self> {
         let mut vectors = HashMap::with_capacity(texts.len());
-        for batch in texts.chunks(4096) {
+        for batch in texts.chunks(ENCODE_BATCH) {
             let rows = encoder.embed(batch)?;
             let owned = rows.chunks(encoder.dim().max(1)).map(<[f32]>::to_vec);
             vectors.extend(batch.iter().map(|&text| text.to_owned()).zip(owned));
+            step(batch.len());
         }
         Ok(Self { encoder, vectors })
     }

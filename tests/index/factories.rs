@@ -126,14 +126,14 @@ fn what_a_factory_cannot_do_is_said_in_words() {
         (error.to_string(), error.hint().unwrap_or_default())
     };
     let (ivf, _) = told("IVF512,Flat");
-    assert!(ivf.contains("512 clusters") && ivf.contains("300 texts") && ivf.contains("up to 7"), "{ivf}");
+    assert!(ivf.contains("IVF512,Flat") && ivf.contains("there are 300") && ivf.contains("up to 7"), "{ivf}");
     let (pq, hint) = told("PQ16x12");
-    assert!(pq.contains("training points (300)") && hint.contains("fewer clusters"), "{pq} {hint}");
+    assert!(pq.contains("training points (300)") && hint.contains("learn little or nothing"), "{pq} {hint}");
     let (nonsense, hint) = told("Nonsense7");
     assert!(nonsense.contains("Nonsense7") && hint.contains("HNSW8,SQ8"), "{nonsense} {hint}");
     let (numbered, _) = told("IDMap,Flat");
     assert!(numbered.contains("add_with_ids") && !numbered.contains(".cpp"), "{numbered}");
-    assert!(matches!(build("SQ8\0", Metric::Ip, encoder.as_ref()), Err(noso::Error::Faiss(_))));
+    assert!(matches!(build("SQ8\0", Metric::Ip, encoder.as_ref()), Err(noso::Error::Setting { .. })));
 }
 
 fn retriever(encoder: Arc<dyn Embed>, fusion: Fusion) -> noso::Result<Retriever> {

@@ -14,6 +14,12 @@ pub fn variable(shape: &[usize], seed: u64) -> Var {
     Var::from_vec(numbers(shape.iter().product(), seed), shape, &Device::Cpu).unwrap()
 }
 
+/// The largest difference.
+pub fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
 pub fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }

@@ -10,24 +10,24 @@ use std::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, de::IntoDeserializer};
 
-use super::super::{DONE, corpus::load_annotated, load_catalog};
+use super::super::{DONE, corpus::load_annotated, encoder::EncoderArgs, load_catalog};
 use crate::{
     artifact,
     catalog::{Catalog, ConceptMap, Umls},
-    config::{Device, Encoder, EncoderConfig, Preset},
+    config::{Encoder, EncoderConfig},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
-    data::{AnnotatedDocument, ConceptTerm},
+    data::{AnnotatedDocument, ConceptTerm, Origin},
     embed::{
         Embed,
         hybrid::HybridEncoder,
         ngram::{NgramEncoder, NgramSettings},
     },
-    index::{EncoderRecord, Index, IndexSettings, IndexSource, Metric, SourceKind, SourceRow},
-    pipeline::{
-        BERT_FOLDER, ENCODER_FILE, catalog_rows, catalog_source, load_bert, mention_rows, rows_source, vocabulary_rows,
+    index::{
+        BERT_FOLDER, ENCODER_FILE, EncoderRecord, Index, IndexFolder, IndexSettings, IndexSource, Metric, SourceKind,
+        SourceRow, check_factory,
     },
+    pipeline::{catalog_rows, catalog_source, load_bert, mention_rows, rows_source, vocabulary_rows},
     train::hybrid,
 };
 
@@ -73,15 +73,6 @@ pub(super) struct BuildArgs {
     /// `ngram` (trained on these texts), a file of n-grams, or the folder or hub id of a BERT or XLM-RoBERTa
     #[arg(long, value_name = "NAME|FILE|DIR", default_value = "ngram")]
     encoder: String,
-    /// How to use the BERT: bergamot, sapbert, coder, bge-m3, rubiobert [default: as its folder says]
-    #[arg(long, value_name = "NAME")]
-    preset: Option<Preset>,
-    /// Where the BERT runs: auto, cpu, cuda
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
-    /// Tokens that the BERT encodes at a time on a core; on a GPU 16384 or more pay
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    batch_tokens: usize,
     /// Join the BERT with n-grams trained on these texts: its share, between 0 and 1, or `auto`, by cross-validation on the
     /// mentions
     #[arg(long, value_name = "W|auto")]
@@ -113,9 +104,11 @@ pub(super) struct BuildArgs {
     /// Records that one annotator coded, counted by numeric id
     #[arg(long, value_name = "N", default_value_t = 1000)]
     annotator_block: u32,
-    /// Folder to write
+    /// Folder to write; an index that is there is replaced
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    bert: EncoderArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -132,6 +125,15 @@ enum MetricArg {
     Ip,
     /// Squared Euclidean distance, shown as 1 - d²/2, the cosine for unit vectors
     L2,
+}
+
+impl BuildArgs {
+    fn metric(&self) -> Metric {
+        match self.metric {
+            MetricArg::Ip => Metric::Ip,
+            MetricArg::L2 => Metric::L2,
+        }
+    }
 }
 
 /// Share of the BERT in a hybrid.
@@ -163,14 +165,16 @@ struct Contents {
 }
 
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    // What could stop the run anyway is found before anything is encoded.
+    let folder = IndexFolder::stage(&args.output)?;
     let contents = read(args)?;
     let made = make_encoder(args, &contents)?;
+    if made.copied.is_none() && folder.replaces(Path::new(&args.encoder)) {
+        bail!("the encoder {} lies in the folder to write; choose another --output", args.encoder);
+    }
     let settings = IndexSettings {
         factory: args.factory.clone(),
-        metric: match args.metric {
-            MetricArg::Ip => Metric::Ip,
-            MetricArg::L2 => Metric::L2,
-        },
+        metric: args.metric(),
         ef_search: args.ef_search,
         nprobe: args.nprobe,
         threads: args.threads,
@@ -178,19 +182,26 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         encoder: made.record.clone(),
         sources: contents.sources,
     };
-    let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} texts encoded, {per_sec}, {eta} left");
-    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut watch = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    };
+    let bar = progress_bar("{bar:30} {human_pos}/{human_len} texts encoded, {per_sec}, {eta} left");
+    let mut watch = |done: usize, all: usize| move_bar(&bar, done, all);
     let index = Index::build_watched(&contents.rows, made.encoder.as_ref(), settings, &mut watch)?;
     bar.finish_and_clear();
-    write_encoder(&made, &args.output)?;
-    index.save(&args.output)?;
+    write_encoder(&made, folder.path())?;
+    index.save(folder.path())?;
+    folder.commit()?;
     let (entries, rows) = (index.manifest().entries, index.manifest().rows);
     eprintln!("{}: {entries} texts, {rows} (text, code, origin) rows", args.output.display());
     Ok(DONE)
+}
+
+fn progress_bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+fn move_bar(bar: &ProgressBar, done: usize, all: usize) {
+    bar.set_length(all as u64);
+    bar.set_position(done as u64);
 }
 
 fn read(args: &BuildArgs) -> anyhow::Result<Contents> {
@@ -282,10 +293,11 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
         NgramEncoder::train(contents.rows.iter().map(|row| row.text.as_str()), settings)
     };
     if args.encoder == "ngram" || path.is_file() {
-        if args.weight.is_some() || args.preset.is_some() {
-            bail!("--weight and --preset are for a BERT: give its folder or hub id with --encoder");
+        if args.weight.is_some() || args.bert.is_given() {
+            bail!("--weight and the options under `Encoder` are for a BERT: give its folder or hub id with --encoder");
         }
         let ngram = Arc::new(if path.is_file() { NgramEncoder::load(path)? } else { train()? });
+        check_factory(&args.factory, args.metric(), ngram.dim(), contents.rows.len())?;
         let record = EncoderRecord { kind: Encoder::Ngram, ..EncoderRecord::default() };
         return Ok(Made { encoder: ngram.clone(), record, ngram: Some(ngram), copied: None });
     }
@@ -297,8 +309,13 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
         record.model = path.canonicalize().ok().map(|path| path.display().to_string());
     }
     let copied = small.then(|| path.to_owned());
-    let Some(weight) = args.weight else { return Ok(Made { encoder: bert, record, ngram: None, copied }) };
+    let texts = contents.rows.len();
+    let Some(weight) = args.weight else {
+        check_factory(&args.factory, args.metric(), bert.dim(), texts)?;
+        return Ok(Made { encoder: bert, record, ngram: None, copied });
+    };
     let ngram = Arc::new(train()?);
+    check_factory(&args.factory, args.metric(), bert.dim() + ngram.dim(), texts)?;
     let weight = match weight {
         Weight::Given(weight) => weight,
         Weight::Auto => choose_weight(args, contents, [bert.clone(), ngram.clone()])?,
@@ -309,28 +326,26 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
 }
 
 fn encoder_config(args: &BuildArgs) -> anyhow::Result<EncoderConfig> {
-    let device = Device::deserialize(args.device.as_str().into_deserializer());
-    let device = device.map_err(|e: serde::de::value::Error| anyhow::anyhow!("--device: {e}"))?;
-    let named = EncoderConfig::of(&args.encoder);
-    Ok(EncoderConfig {
-        preset: args.preset.or(named.preset),
-        // A weighted sum of cosines needs cosines.
-        normalise: args.weight.map(|_| true),
-        batch_tokens: args.batch_tokens,
-        device,
-        ..named
-    })
+    let config = args.bert.over(Some(&args.encoder))?;
+    // A weighted sum of cosines needs cosines.
+    Ok(EncoderConfig { normalise: args.weight.map(|_| true).or(config.normalise), ..config })
 }
 
 fn choose_weight(args: &BuildArgs, contents: &Contents, encoders: [Arc<dyn Embed>; 2]) -> anyhow::Result<f32> {
     let folds = match &args.tune {
-        None => hybrid::folds(&contents.documents, &contents.catalog, args.annotator_block)?,
+        None => {
+            let is_mention = |row: &&SourceRow| matches!(row.origin, Origin::Mention { .. });
+            let others: Vec<SourceRow> = contents.rows.iter().filter(|row| !is_mention(row)).cloned().collect();
+            hybrid::folds(&contents.documents, &others, args.annotator_block)?
+        }
         Some(folder) => {
             let asked = mention_rows(&load_annotated(folder)?, args.annotator_block);
             vec![hybrid::Fold { known: contents.rows.clone(), asked }]
         }
     };
-    let measured = hybrid::weights(&folds, &contents.catalog, encoders)?;
+    let bar = progress_bar("{bar:30} {percent} % of the weights tried, {eta} left");
+    let measured = hybrid::weights(&folds, &contents.catalog, encoders, &mut |done, all| move_bar(&bar, done, all))?;
+    bar.finish_and_clear();
     eprintln!("share of the BERT: acc@1, @5, @15 of mentions held out");
     for (weight, reached) in &measured {
         let at = reached.strict;
@@ -339,24 +354,14 @@ fn choose_weight(args: &BuildArgs, contents: &Contents, encoders: [Arc<dyn Embed
     hybrid::best(&measured).context("no weight was measured")
 }
 
-/// Puts what encodes into the index folder. What lies there from an earlier index goes, or it would be taken for this one's.
+/// Puts what encodes into the index folder.
 fn write_encoder(made: &Made, index: &Path) -> crate::Result<()> {
-    let (ngram, bert) = (index.join(ENCODER_FILE), index.join(BERT_FOLDER));
-    match &made.ngram {
-        Some(encoder) => artifact::write_atomic(&ngram, &encoder.to_bytes()?)?,
-        None if ngram.exists() => std::fs::remove_file(&ngram).map_err(|e| crate::Error::write(&ngram, e))?,
-        None => (),
-    }
-    let is_source = |folder: &PathBuf| bert.exists() && folder.canonicalize().ok() == bert.canonicalize().ok();
-    if made.copied.as_ref().is_some_and(is_source) {
-        return Ok(());
-    }
-    if bert.exists() {
-        std::fs::remove_dir_all(&bert).map_err(|e| crate::Error::write(&bert, e))?;
+    if let Some(encoder) = &made.ngram {
+        artifact::write_atomic(&index.join(ENCODER_FILE), &encoder.to_bytes()?)?;
     }
     for path in made.copied.iter().map(|folder| encoder_files(folder)).collect::<crate::Result<Vec<_>>>()?.concat() {
         let bytes = std::fs::read(&path).map_err(|e| crate::Error::read(&path, e))?;
-        artifact::write_atomic(&bert.join(path.file_name().unwrap_or_default()), &bytes)?;
+        artifact::write_atomic(&index.join(BERT_FOLDER).join(path.file_name().unwrap_or_default()), &bytes)?;
     }
     Ok(())
 }

@@ -4,20 +4,24 @@ use std::{path::PathBuf, process::ExitCode};
 
 use candle_core::Device;
 
-use super::fit::{Bar, FitArgs};
+use super::{
+    fit::{Bar, FitArgs, defaults},
+    manifest::Manifest,
+};
 use crate::{
-    cli::DONE,
+    cli::{DONE, FINISHED_WITH_FAILURES},
     config::{self, EncoderConfig},
     corpus::{Documents, InputFormat, ReadOptions, Source},
     embed::bert::load_model,
     error::Result,
-    nn::fit::ModelFolder,
+    nn::fit::{ModelFolder, fingerprint},
     train::encoder::{self, EncoderSettings, MaskSettings, Report, Sizes},
 };
 
 /// Train an encoder as masked language model, from scratch or from another one
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_long_help = defaults(&EncoderSettings::default().fit) + "
+
 Example
 
   noso train encoder --texts ruccod/train --texts abstracts.jsonl --output my-encoder
@@ -91,14 +95,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     settings.fit.check()?;
     args.sizes().check()?;
-    let texts = args.read()?;
+    let (texts, failed) = args.read()?;
     let model = match &args.init {
         Some(name) => load_model(&EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) })?.0,
         None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
     };
+    let manifest =
+        Manifest::begin(&folder, &(&settings, args.init.is_none().then(|| args.sizes())), fingerprint(&texts))?;
     let report = encoder::train(model, &texts, &settings, &folder, &mut Bar::new()?)?;
+    manifest.finish(&folder, &report.history)?;
     tell(args, &report);
-    Ok(DONE)
+    Ok(if failed == 0 { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
 }
 
 fn tell(args: &Args, report: &Report) {
@@ -114,21 +121,24 @@ fn tell(args: &Args, report: &Report) {
 }
 
 impl Args {
-    /// Reads all texts; one that cannot be read is told and left out.
-    fn read(&self) -> Result<Vec<String>> {
+    /// Reads all texts; one that cannot be read is told, counted and left out.
+    fn read(&self) -> Result<(Vec<String>, usize)> {
         let options = ReadOptions { format: self.input_format, ..ReadOptions::default() };
-        let mut texts = Vec::new();
+        let (mut texts, mut failed) = (Vec::new(), 0);
         for path in &self.texts {
             let mut documents = Documents::open(Source::Path(path.clone()), &options)?;
             for document in &mut documents {
                 match document {
                     Ok(document) => texts.push(document.text),
-                    Err(error) => eprintln!("warning: {error}"),
+                    Err(error) => {
+                        eprintln!("warning: {error}");
+                        failed += 1;
+                    }
                 }
             }
             eprintln!("{}: {}", path.display(), documents.report());
         }
-        Ok(texts)
+        Ok((texts, failed))
     }
 
     fn sizes(&self) -> Sizes {

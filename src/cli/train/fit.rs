@@ -103,6 +103,26 @@ impl FitArgs {
     }
 }
 
+/// Says in words what a job's training loop does where nothing is typed, for its help.
+pub fn defaults(job: &FitSettings) -> String {
+    let FitSettings { epochs, batch, learning_rate, weight_decay, clip_norm, shards, batch_tokens, seed, .. } = job;
+    let schedule = match job.schedule {
+        Schedule::Constant => "constant",
+        Schedule::Linear => "falling in a line",
+        Schedule::Cosine => "falling along a cosine",
+    };
+    let warm_up = match job.warm_up {
+        WarmUp::Steps(0) => "no warm-up".to_owned(),
+        WarmUp::Steps(steps) => format!("{steps} steps of warm-up"),
+        WarmUp::Share(share) => format!("{} % of warm-up", share * 100.0),
+    };
+    let clip = if *clip_norm > 0.0 { format!("gradients cut at {clip_norm}") } else { "gradients not cut".to_owned() };
+    format!(
+        "Defaults of the training loop: {epochs} epochs, batches of {batch}, learning rate {learning_rate:e} {schedule}, {warm_up}, weight decay\n{weight_decay}, {clip}, {shards} shards of at most {batch_tokens} tokens at once, seed {seed}, a checkpoint every {} minutes.",
+        job.checkpoint_minutes
+    )
+}
+
 /// Reads a share such as `0.1` or a number of steps such as `500`.
 fn warm_up(text: &str) -> Result<WarmUp, String> {
     match usize::from_str(text) {

@@ -7,14 +7,17 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::fit::{Bar, FitArgs};
+use super::{
+    fit::{Bar, FitArgs, defaults},
+    manifest::Manifest,
+};
 use crate::{
     cli::{DONE, corpus::load_annotated, load_catalog},
     config::{EncoderConfig, Pooling},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
     embed::bert::load_model,
     error::Error,
-    nn::fit::{FitSettings, ModelFolder},
+    nn::fit::{FitSettings, ModelFolder, fingerprint},
     train::linker::{
         LinkerSettings, LinkerTraining, Wording, Wordings, catalog_wordings, concept_wordings, mention_wordings, train,
     },
@@ -22,8 +25,8 @@ use crate::{
 
 /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-The defaults are BioSyn's and the paper's. A small encoder trained from scratch needs a higher --learning-rate, such as 2e-4;
+#[command(after_long_help = defaults(&LinkerSettings::fit()) + "
+They are BioSyn's and the paper's. A small encoder trained from scratch needs a higher --learning-rate, such as 2e-4;
 --temperature 0.05 --in-batch --names-as-mentions go beyond BioSyn. A mention none of whose candidates has its code teaches nothing
 in that epoch. λ, what the letters count beside the encoder, stands in sparse.json of the output folder; an index weighs its parts on
 its own (`noso index build --weight auto`).
@@ -118,7 +121,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut model, encoder) = load_model(&args.encoder())?;
     let how = LinkerTraining { linker, fit, encoder };
     let wordings = args.wordings()?;
+    let manifest = Manifest::begin(&folder, &(&args.encoder, &how), fingerprint(&wordings))?;
     let report = train(&mut model, &wordings, &how, &folder, &mut Bar::new()?)?;
+    manifest.finish(&folder, &report.history)?;
     eprintln!("{report}");
     eprintln!("{}: written", args.output.display());
     Ok(DONE)

@@ -7,6 +7,8 @@ mod encoder;
 mod fit;
 #[cfg(feature = "neural")]
 mod linker;
+#[cfg(feature = "neural")]
+mod manifest;
 mod nearest;
 #[cfg(feature = "neural")]
 mod ner;

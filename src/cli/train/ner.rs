@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
 
-use super::fit::{Bar, FitArgs};
+use super::{
+    fit::{Bar, FitArgs, defaults},
+    manifest::Manifest,
+};
 use crate::{
     cli::DONE,
     config::{Device, EncoderConfig},
@@ -16,9 +19,8 @@ use crate::{
 
 /// Train a BERT recogniser of mentions: token classifier or bi-encoder
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-The defaults are the paper's for a pretrained encoder: 20 epochs of batches of 32 windows, learning rate 1e-5 along a cosine, weight decay 0.01.
-A small encoder trained from scratch needs more, such as --learning-rate 2e-4.
+#[command(after_long_help = defaults(&NerSettings::new(Kind::Tagger).fit) + "
+They are the paper's, for a pretrained encoder. A small encoder trained from scratch needs more, such as --learning-rate 2e-4.
 
 Example: train on two corpora, keep the best checkpoint by F1 on a third folder, then code with it
 
@@ -91,7 +93,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !dev.is_empty() {
         eprintln!("held out: {}", training.held_out);
     }
-    training.run(&folder, &mut Bar::new()?)?;
+    let manifest = Manifest::begin(&folder, &(&args.encoder, &settings), training.fingerprint())?;
+    let history = training.run(&folder, &mut Bar::new()?)?;
+    manifest.finish(&folder, &history)?;
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
 }

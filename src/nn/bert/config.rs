@@ -70,6 +70,12 @@ impl BertConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
+    /// Estimates how many bytes a token of a sequence of `length` takes in use, without a backward pass: one layer at a time.
+    pub fn forward_bytes_per_token(&self, length: usize) -> usize {
+        // Input, query, key, value, context and their sums; the inner part before and after its activation; a head's weights.
+        4 * (8 * self.hidden_size + 2 * self.intermediate_size + length)
+    }
+
     /// Estimates how many bytes a forward pass keeps for each token of a sequence of `length` until its backward pass. With `recompute`
     /// only what goes in between layers is kept, and one layer at a time in full.
     pub fn bytes_per_token(&self, length: usize, recompute: bool) -> usize {

@@ -99,7 +99,7 @@ impl Frame {
         let (then, now) = (serde_json::to_value(self)?, serde_json::to_value(now)?);
         let fields = then.as_object().into_iter().flatten().filter(|(name, value)| now.get(name) != Some(value));
         let say = |(name, value): (&String, &serde_json::Value)| match name.as_str() {
-            "data" => "other examples".to_owned(),
+            "data" => "other texts to learn from or to measure on, or other settings of its job".to_owned(),
             "weights" => "a model of another shape".to_owned(),
             _ => format!("{} {value} instead of {}", name.replace('_', " "), now[name]),
         };
@@ -144,7 +144,7 @@ pub(super) fn save(
 /// Restores weights and moments from the checkpoint in `folder` and returns the place in the run; the beginning where there is none.
 ///
 /// # Errors
-/// - [`Error::Artifact`] if it is damaged, or other examples or settings were used that decide the order of examples.
+/// - [`Error::Checkpoint`] if it is damaged, or other examples or settings were used that decide the order of examples.
 pub(super) fn load(
     folder: &Path,
     parameters: &Parameters,
@@ -164,7 +164,7 @@ pub(super) fn load(
     let now = Frame::new(settings, task, parameters);
     if frame != now {
         let difference = frame.difference(&now).map_err(|e| broken(&path, e.to_string()))?;
-        return Err(broken(&path, format!("it belongs to a run with {difference}")));
+        return Err(other_run(&path, &difference));
     }
     let mut state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
     if state.best_step.is_some() && state.best_step != step_of_best(folder)? {
@@ -208,7 +208,7 @@ fn step_of_best(folder: &Path) -> Result<Option<usize>> {
 /// Restores the best weights.
 ///
 /// # Errors
-/// - [`Error::Read`] or [`Error::Artifact`] if the file is missing or damaged.
+/// - [`Error::Read`] or [`Error::Checkpoint`] if the file is missing or damaged.
 pub(super) fn load_best(folder: &Path, parameters: &Parameters) -> Result<()> {
     let path = best_path(folder);
     let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
@@ -218,5 +218,11 @@ pub(super) fn load_best(folder: &Path, parameters: &Parameters) -> Result<()> {
 }
 
 fn broken(path: &Path, reason: String) -> Error {
-    Error::Artifact { what: "checkpoint", name: path.display().to_string(), reason }
+    let hint = "it is damaged, or of another version of noso: delete it, and the run begins anew; best.safetensors beside it keeps the best weights";
+    Error::Checkpoint { path: path.to_owned(), reason, hint }
+}
+
+fn other_run(path: &Path, difference: &str) -> Error {
+    let hint = "give the settings and texts of that run, or another --output";
+    Error::Checkpoint { path: path.to_owned(), reason: format!("it belongs to a run with {difference}"), hint }
 }

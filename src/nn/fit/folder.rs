@@ -11,8 +11,17 @@ use crate::error::{Error, Result};
 
 /// Where the run's own files lie within the model's folder.
 const RUN_FOLDER: &str = "training";
-/// Comes last into a finished model's folder.
-const CONFIG_FILE: &str = "config.json";
+/// What would be written over, or belongs to something else.
+const TAKEN: [&str; 8] = [
+    "config.json",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "tokenizer.json",
+    "vocab.txt",
+    "noso.toml",
+    "sparse.json",
+    "manifest.toml",
+];
 
 /// A folder that is claimed for one run: the model comes to lie in it at the end, the run's own files in `training/` within.
 #[derive(Debug)]
@@ -20,8 +29,7 @@ pub struct ModelFolder {
     path: PathBuf,
     run: PathBuf,
     resume: bool,
-    lock: PathBuf,
-    /// Locked as long as this lives.
+    /// The run's folder, locked as long as this lives.
     _held: File,
 }
 
@@ -29,25 +37,28 @@ impl ModelFolder {
     /// Claims a folder, made where it does not exist. With `resume` the run in it goes on, or begins where there is none.
     ///
     /// # Errors
-    /// - [`Error::Write`] if the folder cannot be written, another run works in it, or it holds a run that is not resumed or a model
-    ///   that no run in it belongs to.
+    /// - [`Error::Write`] if the folder cannot be written, another run works in it, or it holds a run that is not resumed, or a model
+    ///   or index that no run in it belongs to.
     pub fn claim(path: &Path, resume: bool) -> Result<Self> {
         let run = path.join(RUN_FOLDER);
-        let (model, checkpoint) = (path.join(CONFIG_FILE), checkpoint::path(&run));
-        let refuse =
-            |path: PathBuf, kind: ErrorKind, reason: &str| Err(Error::write(path, io::Error::new(kind, reason)));
-        match (checkpoint.exists(), model.exists()) {
-            (true, _) if !resume => return refuse(checkpoint, ErrorKind::AlreadyExists, "a run is there already"),
-            (false, true) => return refuse(model, ErrorKind::DirectoryNotEmpty, "a model is there already"),
+        let refuse = |path: &Path, kind: ErrorKind, reason: &str| Err(Error::write(path, io::Error::new(kind, reason)));
+        fs::create_dir_all(&run).map_err(|e| Error::write(&run, e))?;
+        let held = File::open(&run).map_err(|e| Error::write(&run, e))?;
+        match held.try_lock() {
+            Err(TryLockError::WouldBlock) => return refuse(&run, ErrorKind::ResourceBusy, "another run is writing it"),
+            // Some file systems know no locks.
+            Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => return Err(Error::write(&run, e)),
             _ => {}
         }
-        fs::create_dir_all(&run).map_err(|e| Error::write(&run, e))?;
-        let lock = run.join("lock");
-        let held = File::create(&lock).map_err(|e| Error::write(&lock, e))?;
-        if let Err(TryLockError::WouldBlock) = held.try_lock() {
-            return refuse(run, ErrorKind::ResourceBusy, "another run is writing it");
+        let claimed = Self { path: path.to_owned(), run, resume, _held: held };
+        let checkpoint = checkpoint::path(&claimed.run);
+        if checkpoint.exists() && !resume {
+            return refuse(&checkpoint, ErrorKind::AlreadyExists, "a run is there already");
         }
-        Ok(Self { path: path.to_owned(), run, resume, lock, _held: held })
+        match TAKEN.iter().map(|name| path.join(name)).find(|file| file.exists()) {
+            Some(file) if !checkpoint.exists() => refuse(&file, ErrorKind::DirectoryNotEmpty, "it is there already"),
+            _ => Ok(claimed),
+        }
     }
 
     /// Returns the model's folder.
@@ -61,10 +72,9 @@ impl ModelFolder {
     }
 }
 
-/// Takes the lock away, and with it the folders of a run that never began.
+/// Takes the folders of a run that never began away.
 impl Drop for ModelFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.lock);
         // A folder that holds anything stays.
         let _ = fs::remove_dir(&self.run).and_then(|()| fs::remove_dir(&self.path));
     }
@@ -88,15 +98,17 @@ mod tests {
         fs::write(claimed.place().folder.join("checkpoint.safetensors"), "").unwrap();
         drop(claimed);
         assert!(refusal(&path, false).contains("--resume"));
-        fs::write(path.join(CONFIG_FILE), "").unwrap();
+        fs::write(path.join("config.json"), "").unwrap();
         assert!(refusal(&path, false).contains("--resume"));
         assert!(ModelFolder::claim(&path, true).unwrap().place().resume);
 
         fs::remove_dir_all(path.join(RUN_FOLDER)).unwrap();
         for resume in [false, true] {
             let told = refusal(&path, resume);
-            assert!(told.contains("a model is there already (choose another folder"), "{told}");
+            assert!(told.contains("config.json: it is there already (choose another folder"), "{told}");
         }
+        fs::rename(path.join("config.json"), path.join("model.safetensors")).unwrap();
+        assert!(refusal(&path, true).contains("model.safetensors"));
     }
 
     #[test]

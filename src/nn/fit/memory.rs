@@ -1,11 +1,9 @@
 //! Whether a training fits into memory, before it is tried.
 
-use sysinfo::System;
-
 use super::{FitSettings, Task};
 use crate::{
-    error::{Error, Result},
-    nn::Parameters,
+    error::Result,
+    nn::{Parameters, memory},
 };
 
 /// Copies of the weights that a run keeps: the weights, a gradient, two moments and a checkpoint.
@@ -14,32 +12,25 @@ const COPIES: f64 = 5.0;
 /// Holds the estimate of a step's memory against what is free. On a GPU nothing is refused.
 ///
 /// # Errors
-/// - [`Error::Memory`] if it would not fit.
+/// - [`Error::Memory`](crate::Error::Memory) if it would not fit.
 pub(super) fn check(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> Result<()> {
     if !parameters.device().is_cpu() {
         return Ok(());
     }
-    fits("a training step", "--batch-tokens or --shards, or add --recompute", needed(parameters, task, settings))
+    memory::check(
+        "a training step",
+        "--batch-tokens or --shards, or add --recompute",
+        needed(parameters, task, settings),
+    )
 }
 
 /// Holds the memory that a model of so many weights needs in training against what is free, before the weights are drawn.
 ///
 /// # Errors
-/// - [`Error::Memory`] if it would not fit.
+/// - [`Error::Memory`](crate::Error::Memory) if it would not fit.
 pub fn check_weights(weights: f64) -> Result<()> {
-    fits(
-        "a model of this size in training",
-        "--hidden, --layers, --intermediate or --vocabulary",
-        4.0 * weights * COPIES,
-    )
-}
-
-fn fits(what: &'static str, lower: &'static str, needed: f64) -> Result<()> {
-    let available = available();
-    if available == 0 || needed <= available as f64 {
-        return Ok(()); // 0: the system does not say
-    }
-    Err(Error::Memory { what, lower, needed_mib: (needed / 1048576.0) as u64, available_mib: available >> 20 })
+    let lower = "--hidden, --layers, --intermediate, --vocabulary or --positions";
+    memory::check("a model of this size in training", lower, 4.0 * weights * COPIES)
 }
 
 /// Estimates the bytes of a step: activations of the tokens that are computed at once, a gradient a shard, and a checkpoint's copy.
@@ -53,12 +44,4 @@ fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> f
     let shards = settings.shards.min(rayon::current_num_threads()) as f64;
     let weights = 4.0 * parameters.count() as f64;
     shards * part * per_token + weights * (COPIES - 1.0 + settings.shards as f64)
-}
-
-/// Returns how many bytes the system can give, or the control group that a container keeps the process in.
-fn available() -> u64 {
-    let mut system = System::new();
-    system.refresh_memory();
-    let free = system.available_memory();
-    system.cgroup_limits().map_or(free, |group| free.min(group.total_memory.saturating_sub(group.rss)))
 }

@@ -54,20 +54,7 @@ impl Pretrained {
         let folder = hub::resolve(name, &HUB_FILES)?;
         let (config, extra) = read_config(&folder)?;
         let tokenizer = Tokenizer::load(&folder)?;
-        if tokenizer.size() > config.vocab_size {
-            let (tokens, rows) = (tokenizer.size(), config.vocab_size);
-            return Err(broken(
-                &folder,
-                format!("the tokenizer has {tokens} tokens, the model's vocabulary {rows}"),
-                "tokenizer and weights belong to different models; copy both from one folder",
-            ));
-        }
-        if 10 * tokenizer.size() < 9 * config.vocab_size {
-            let (folder, tokens, rows) = (folder.display(), tokenizer.size(), config.vocab_size);
-            tracing::warn!(
-                "{folder}: the tokenizer has {tokens} tokens, the model rows for {rows}: do both belong to one model?"
-            );
-        }
+        check_tokens(&folder, tokenizer.size(), config.vocab_size)?;
         let (file, given) = weights::read(&folder, device)?;
         let mut parameters = Parameters::from_tensors(&file, given, device, 0);
         let bert = Bert::new(&config, &mut parameters, "", false).map_err(|e| match e {
@@ -99,6 +86,14 @@ impl Pretrained {
             Family::XlmRoberta => "XLMRoberta",
         };
         self.extra.insert("architectures".into(), json!([format!("{family}{head}")]));
+    }
+
+    /// Makes it the bare encoder: what the configuration says of a head goes, for its weights are not written.
+    pub fn forget_heads(&mut self) {
+        const OF_HEADS: [&str; 6] =
+            ["id2label", "label2id", "binder", "classifier_dropout", "problem_type", "tie_word_embeddings"];
+        OF_HEADS.iter().for_each(|key| drop(self.extra.remove(*key)));
+        self.set_class("Model");
     }
 
     /// Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, which transformers loads, each
@@ -173,6 +168,23 @@ fn broken(folder: &Path, reason: String, hint: &str) -> Error {
     Error::EncoderLoad { name: folder.display().to_string(), reason, hint: hint.into() }
 }
 
+/// Holds a tokenizer's number of tokens against the model's rows. Some models have a few rows more, for speed; half as many again is
+/// another model.
+fn check_tokens(folder: &Path, tokens: usize, rows: usize) -> Result<()> {
+    if tokens > rows || tokens < rows / 2 {
+        return Err(broken(
+            folder,
+            format!("the tokenizer has {tokens} tokens, the model's vocabulary {rows}"),
+            "tokenizer and weights belong to different models; copy both from one folder",
+        ));
+    }
+    if tokens < rows / 10 * 9 {
+        let folder = folder.display();
+        tracing::warn!("{folder}: {tokens} tokens, rows for {rows}: do tokenizer and weights belong to one model?");
+    }
+    Ok(())
+}
+
 /// Reads `config.json`, refuses what these layers cannot do, and returns the sizes and all other keys.
 fn read_config(folder: &Path) -> Result<(BertConfig, Map<String, Value>)> {
     let supported = "BERT, RoBERTa and XLM-RoBERTa encoders with absolute positions are supported";
@@ -199,7 +211,7 @@ fn read_config(folder: &Path) -> Result<(BertConfig, Map<String, Value>)> {
         return Err(wrong(format!("expected {key} false, got true")));
     }
     let config: BertConfig = serde_json::from_value(Value::Object(map.clone())).map_err(|e| wrong(format!("{e}")))?;
-    check(&config).map_err(wrong)?;
+    check(&config).map_err(|reason| broken(folder, format!("{CONFIG_FILE}: {reason}"), damaged))?;
     if let Ok(Value::Object(known)) = serde_json::to_value(&config) {
         map.retain(|key, _| {
             !known.contains_key(key) && !["torch_dtype", "transformers_version"].contains(&key.as_str())

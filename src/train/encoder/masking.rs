@@ -3,10 +3,12 @@
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
+use serde::Serialize;
+
 use super::windows::Window;
 
 /// What is masked.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MaskSettings {
     /// Share of the tokens that are to be guessed, between 0 and 1. Default 0.15.
     pub share: f64,

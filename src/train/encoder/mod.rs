@@ -7,6 +7,7 @@ mod windows;
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
+use serde::Serialize;
 use serde_json::json;
 
 pub use self::masking::MaskSettings;
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Sizes of a new encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// Word pieces, special tokens included. Default 8000.
     pub vocabulary: usize,
@@ -80,7 +81,7 @@ impl Sizes {
 }
 
 /// How to train an encoder.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EncoderSettings {
     /// Most tokens of a training example. Default 128.
     pub length: usize,
@@ -177,6 +178,10 @@ pub fn train(
         windows::cut(&model.tokenizer, &texts, settings.length, settings.pack)
     };
     let (examples, held_out) = (cut(&taught)?, cut(&held_out)?);
+    if examples.is_empty() {
+        let reason = format!("none of {} texts has a word to learn from", texts.len());
+        return Err(Error::Training { what: "the encoder", reason });
+    }
     let tokens = examples.iter().map(|window| window.ids.len()).sum();
     let mut task = MaskedLm::new(&mut model, examples, held_out, settings)?;
     let history = fit_watched(&model.parameters, &mut task, &settings.fit, folder.place(), watch)?;
@@ -189,8 +194,8 @@ pub fn train(
 fn save(model: &mut Pretrained, folder: &Path) -> Result<()> {
     model.set_class("ForMaskedLM");
     model.extra.insert("tie_word_embeddings".into(), json!(true));
-    model.save(folder)?;
-    embed::EncoderSettings::of_masked_language_model(model.config.max_tokens()).save(folder)
+    embed::EncoderSettings::of_masked_language_model(model.config.max_tokens()).save(folder)?;
+    model.save(folder) // last: a folder with its config.json is whole
 }
 
 fn check(settings: &EncoderSettings, model: &Pretrained) -> Result<()> {

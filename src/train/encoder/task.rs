@@ -117,7 +117,7 @@ impl Task for MaskedLm {
 
     fn fingerprint(&self) -> u64 {
         let MaskSettings { share, whole_words } = self.mask;
-        fingerprint((&self.examples, share.to_bits(), whole_words))
+        fingerprint((&self.examples, &self.held_out, share.to_bits(), whole_words))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

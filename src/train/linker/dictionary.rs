@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A coded wording: a name of the dictionary, or a mention that is to be linked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wording {
     /// The words.
     pub text: String,
@@ -22,7 +22,7 @@ pub struct Wording {
 }
 
 /// What a run learns from and is measured with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Wordings {
     /// Names of the dictionary.
     pub names: Vec<Wording>,

@@ -7,7 +7,11 @@ use super::{
     candidates::{SparseIndex, dense_scores, top},
     dictionary::{Dictionary, Mention},
 };
-use crate::{embed::sparse::SparseVector, error::Result, nn::fit::Evaluation};
+use crate::{
+    embed::sparse::SparseVector,
+    error::Result,
+    nn::fit::{Evaluation, fingerprint},
+};
 
 /// Nearest names looked at for a mention: enough for five distinct labels.
 const NEAREST: usize = 256;
@@ -34,10 +38,11 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
-    /// Returns it as the training loop shows it; the score is the strict accuracy at rank 1 of encoder and letters together.
+    /// Returns it as the training loop shows it; the score is the strict accuracy at rank 1 of the encoder alone, for so an index will
+    /// use it.
     pub fn evaluation(&self, lambda: f32) -> Evaluation {
         Evaluation {
-            score: self.both[0],
+            score: self.dense[0],
             figures: vec![
                 ("acc@1", self.both[0]),
                 ("acc@5", self.both[1]),
@@ -56,6 +61,11 @@ impl HeldOut {
     pub fn new(mentions: Vec<Mention>, texts: Vec<u32>, sparse: &SparseIndex, dictionary: &Dictionary) -> Self {
         let vectors = mentions.par_iter().map(|mention| sparse.encoder().encode(&mention.text)).collect();
         Self { mentions, texts, sparse: vectors, groups: dictionary.groups() }
+    }
+
+    /// Returns a hash of the mentions.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(self.mentions.iter().map(|mention| format!("{mention:?}")).collect::<Vec<_>>())
     }
 
     /// Tells whether there is nothing to measure with.

@@ -30,7 +30,7 @@ use crate::{
     embed::EncoderSettings,
     error::{Result, check_setting},
     nn::{
-        fit::{FitSettings, Group, ModelFolder, Schedule, Watch, fit_watched},
+        fit::{FitSettings, Group, History, ModelFolder, Schedule, Watch, fit_watched},
         pretrained::Pretrained,
     },
 };
@@ -97,7 +97,7 @@ impl LinkerSettings {
     /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// - [`Error::Setting`] with the setting's name and range.
+    /// - [`Error::Setting`](crate::Error::Setting) with the setting's name and range.
     pub fn check(&self) -> Result<()> {
         let most = 1024;
         let candidates = (1..=most).contains(&self.candidates);
@@ -112,7 +112,7 @@ impl LinkerSettings {
 }
 
 /// What a run is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct LinkerTraining {
     /// What is trained.
     pub linker: LinkerSettings,
@@ -133,6 +133,8 @@ pub struct LinkerReport {
     pub reached: usize,
     /// λ of the weights that are left.
     pub lambda: f32,
+    /// Steps and evaluations.
+    pub history: History,
     /// The encoder's share in a hybrid of unit vectors by the same λ; `None` where it was trained with the inner product.
     pub dense_share: Option<f64>,
 }
@@ -157,7 +159,7 @@ impl fmt::Display for LinkerReport {
 /// The encoder is written as one of unit vectors, as an index compares them, also where it was trained with the inner product.
 ///
 /// # Errors
-/// - [`Error::Training`] if there is nothing to learn; those of [`fit_watched`].
+/// - [`Error::Training`](crate::Error::Training) if there is nothing to learn; those of [`fit_watched`].
 pub fn train(
     model: &mut Pretrained,
     wordings: &Wordings,
@@ -169,12 +171,12 @@ pub fn train(
     let texts = Texts::new(model, unit)?;
     let task = BioSyn::new(wordings, texts, &mut model.parameters, how.linker.clone())?;
     let mut task = task.with_place(folder.place());
-    fit_watched(&model.parameters, &mut task, &how.fit, folder.place(), watch)?;
+    let history = fit_watched(&model.parameters, &mut task, &how.fit, folder.place(), watch)?;
     task.forget_candidates()?;
     model.parameters.remove(LAMBDA);
     task.sparse_encoder()?.save(folder.path())?;
     EncoderSettings { normalise: true, ..how.encoder }.save(folder.path())?;
-    model.set_class("Model"); // whatever head it had is not among the weights
+    model.forget_heads();
     model.save(folder.path())?;
     let (mentions, reached) = task.reach();
     let lambda = task.lambda()?;
@@ -184,6 +186,7 @@ pub fn train(
         mentions,
         reached,
         lambda,
+        history,
         dense_share: how.linker.temperature.map(share),
     })
 }

@@ -9,7 +9,7 @@ use crate::{
     config::Pooling,
     embed::EncoderSettings,
     error::{Error, Result},
-    nn::{Masks, Packed, bert::Bert, divide, pretrained::Pretrained, tokenizer::Tokenizer},
+    nn::{Masks, Packed, bert::Bert, divide, fit::fingerprint, pretrained::Pretrained, tokenizer::Tokenizer},
 };
 
 /// Most tokens that a thread encodes at a time outside training.
@@ -69,6 +69,11 @@ impl Texts {
     /// Returns about how many bytes a token takes in training; see [`BertConfig::bytes_per_token`](crate::nn::bert::BertConfig::bytes_per_token).
     pub fn bytes_per_token(&self, recompute: bool) -> usize {
         self.bert.config().bytes_per_token(self.settings.max_tokens, recompute)
+    }
+
+    /// Returns a hash of the texts' tokens and of how they become vectors.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint((&self.sequences, format!("{:?}", self.settings)))
     }
 
     /// Returns the number of a text's tokens.

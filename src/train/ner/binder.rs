@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::{
     contrast::{Contrasted, contrast},
     dev::Dev,
@@ -25,7 +27,7 @@ pub struct Marked {
 }
 
 /// How much each part of the loss counts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BinderWeights {
     /// Where mentions start.
     pub start: f64,
@@ -66,7 +68,12 @@ impl Task for BinderTask {
     fn fingerprint(&self) -> u64 {
         let BinderWeights { start, end, span, threshold } = self.weights;
         let descriptions = self.binder.config().types.iter().map(|kind| &kind.description).collect::<Vec<_>>();
-        fingerprint((&self.examples, [start, end, span, threshold].map(f64::to_bits), descriptions))
+        fingerprint((
+            &self.examples,
+            self.dev.fingerprint(),
+            [start, end, span, threshold].map(f64::to_bits),
+            descriptions,
+        ))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

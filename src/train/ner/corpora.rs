@@ -52,9 +52,8 @@ impl Source {
             };
             if !found {
                 let folder = self.folder.display();
-                let reason = format!(
-                    "{folder} has no entity of type `{kind}`; say which types count, as in --corpus {folder}=TYPE,TYPE"
-                );
+                let reason =
+                    format!("{folder} has no entity of type `{kind}`; say which types count by {folder}=TYPE,TYPE");
                 return Err(Error::Training { what: "the recogniser", reason });
             }
         }

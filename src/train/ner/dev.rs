@@ -4,7 +4,7 @@ use super::gold::{Counts, Gold};
 use crate::{
     error::Result,
     ner::bert::{Recogniser, Text},
-    nn::fit::Evaluation,
+    nn::fit::{Evaluation, fingerprint},
 };
 
 /// Annotated documents that a model is measured on while it learns.
@@ -17,6 +17,11 @@ pub struct Dev {
 }
 
 impl Dev {
+    /// Returns a hash of the documents and what is annotated in them.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(self.documents.iter().map(|(text, gold)| (text, gold.spans())).collect::<Vec<_>>())
+    }
+
     /// Measures a recogniser by exact spans; `None` if there are no documents.
     ///
     /// # Errors

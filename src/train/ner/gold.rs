@@ -48,6 +48,11 @@ impl Gold {
         Ok(Self { text, mentions, spans, flat })
     }
 
+    /// Returns the annotated places, in bytes.
+    pub fn spans(&self) -> &BTreeSet<Span> {
+        &self.spans
+    }
+
     /// Counts how a model would fare that finds exactly the mentions it is taught.
     ///
     /// # Errors

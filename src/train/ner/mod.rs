@@ -10,6 +10,7 @@ mod tagger;
 use std::collections::HashMap;
 
 use candle_core::Tensor;
+use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
@@ -40,7 +41,7 @@ const TYPE: &str = "diagnosis";
 const LEAST_TOKENS: usize = 8;
 
 /// Which model is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Kind {
     /// Token classifier: one label a unit, mentions apart.
     Tagger,
@@ -49,7 +50,7 @@ pub enum Kind {
 }
 
 /// How to train. The defaults are the paper's (Table 4).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NerSettings {
     /// Which model.
     pub kind: Kind,
@@ -118,6 +119,11 @@ impl Training {
             Kind::Binder => prepare_binder(encoder, &golds, dev, settings)?,
         };
         Ok(Self { model, task, fit: settings.fit.clone(), taught, held_out })
+    }
+
+    /// Returns a hash of what is learnt from and measured on.
+    pub fn fingerprint(&self) -> u64 {
+        self.task.fingerprint()
     }
 
     /// Trains the model and writes its folder, which is the encoder's with a head more: the best checkpoint by F1 on held-out documents, or

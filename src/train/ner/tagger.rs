@@ -40,7 +40,7 @@ impl Task for TaggerTask {
     }
 
     fn fingerprint(&self) -> u64 {
-        fingerprint(&self.examples)
+        fingerprint((&self.examples, self.dev.fingerprint()))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {

@@ -224,6 +224,8 @@ impl Task for BioSyn {
     fn fingerprint(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(format!("{:?} {:?}", self.settings, self.dictionary.labels()).as_bytes());
+        hash.update(&self.texts.fingerprint().to_le_bytes());
+        hash.update(&self.held_out.fingerprint().to_le_bytes());
         self.dictionary.names().iter().for_each(|name| hash.update(format!("{name:?}\n").as_bytes()));
         self.examples.iter().for_each(|example| hash.update(format!("{:?}\n", example.mention).as_bytes()));
         hash.digest()

@@ -1,0 +1,72 @@
+//! What a training was: command, settings, data and machine, kept with the run's files.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    artifact,
+    cli::manifest::machine,
+    error::Result,
+    nn::fit::{History, ModelFolder},
+};
+
+/// Everything that could change what a training comes to.
+#[derive(Serialize)]
+pub struct Manifest {
+    command: Vec<String>,
+    noso: &'static str,
+    commit: &'static str,
+    machine: String,
+    threads: usize,
+    settings: Value,
+    /// Hash of what was learnt from and measured on.
+    data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+/// How a training ended.
+#[derive(Serialize)]
+struct Outcome {
+    steps: usize,
+    best_step: Option<usize>,
+    /// SHA-256 of the weights' file.
+    weights: String,
+}
+
+impl Manifest {
+    /// Gathers what is known before the first step, and writes it to `training/manifest.json`.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn begin(folder: &ModelFolder, settings: &impl Serialize, data: u64) -> Result<Self> {
+        let manifest = Self {
+            command: std::env::args().collect(),
+            noso: env!("CARGO_PKG_VERSION"),
+            commit: env!("NOSO_COMMIT"),
+            machine: machine(),
+            threads: rayon::current_num_threads(),
+            settings: serde_json::to_value(settings).unwrap_or_default(),
+            data: format!("{data:016x}"),
+            outcome: None,
+        };
+        manifest.write(folder)?;
+        Ok(manifest)
+    }
+
+    /// Adds how it ended.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or the model in it cannot be read.
+    pub fn finish(mut self, folder: &ModelFolder, history: &History) -> Result<()> {
+        let weights = artifact::sha256_of_file(&folder.path().join("model.safetensors"))?;
+        self.outcome = Some(Outcome { steps: history.steps.len(), best_step: history.best_step, weights });
+        self.write(folder)
+    }
+
+    fn write(&self, folder: &ModelFolder) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        artifact::write_atomic(&folder.place().folder.join("manifest.json"), &json)
+    }
+}
