@@ -297,6 +297,22 @@ fn a_resumed_run_comes_to_the_same_bits() {
 }
 
 #[test]
+fn a_checkpoint_belongs_to_tokens_pooling_and_held_out_mentions() {
+    let print = |change: &dyn Fn(&mut EncoderSettings), wordings: &Wordings| {
+        let mut model = tiny();
+        let LinkerTraining { mut encoder, linker, .. } = how(LinkerSettings::default(), 1);
+        change(&mut encoder);
+        let texts = Texts::new(&model, encoder).unwrap();
+        BioSyn::new(wordings, texts, &mut model.parameters, linker).unwrap().fingerprint()
+    };
+    let same = print(&|_| (), &teaching());
+    assert_eq!(same, print(&|_| (), &teaching()));
+    assert_ne!(same, print(&|encoder| encoder.pooling = Pooling::Mean, &teaching()));
+    assert_ne!(same, print(&|encoder| encoder.max_tokens = 4, &teaching()));
+    assert_ne!(same, print(&|_| (), &Wordings { held_out: Vec::new(), ..teaching() }));
+}
+
+#[test]
 fn a_run_killed_epochs_after_its_checkpoint_comes_to_the_same_bits() {
     let (whole, parts) = (tempdir().unwrap(), tempdir().unwrap());
     let (checkpoint, old) = (parts.path().join("checkpoint.safetensors"), parts.path().join("old"));
