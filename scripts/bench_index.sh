@@ -19,7 +19,8 @@ if [ -z "${NOSO:-}" ]; then
     NOSO="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 fi
 work="$(dirname "$(dirname "$NOSO")")/bench_index"
-rm -rf "$work" && mkdir -p "$work" experiments/results
+fresh "$work"
+mkdir -p experiments/results
 commit="$(git rev-parse --short HEAD)"
 
 for factory in Flat "${factories[@]}"; do
