@@ -7,4 +7,4 @@ mod constrained;
 #[cfg(feature = "llm")]
 mod parity;
 #[cfg_attr(not(feature = "llm"), allow(dead_code))]
-mod tiny;
+pub mod tiny;

@@ -5,6 +5,8 @@
 
 pub mod answer;
 mod ask;
+#[cfg(feature = "neural")]
+pub mod chat;
 mod load;
 #[cfg(feature = "llm")]
 pub mod merge;

@@ -4,6 +4,7 @@
 //! another without padding ([`Packed`]).
 
 pub mod bert;
+pub mod decoder;
 pub mod fit;
 mod masks;
 pub mod memory;
@@ -13,6 +14,7 @@ mod parameters;
 pub mod pretrained;
 pub mod recompute;
 pub mod tokenizer;
+mod weights;
 pub mod word_pieces;
 
 pub use self::{

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 pub enum Init {
     /// Normal distribution around 0 with this standard deviation.
     Normal(f32),
+    /// Even distribution between minus this and this.
+    Uniform(f32),
     /// The same number everywhere.
     Constant(f32),
     /// Must be in the file.
@@ -29,6 +31,10 @@ pub struct Parameters {
     device: Device,
     given: HashMap<String, Tensor>,
     variables: BTreeMap<String, Var>,
+    /// Weights that are used but not trained.
+    frozen: BTreeMap<String, Tensor>,
+    /// Whether weights asked for from now on are among them.
+    freezing: bool,
     rng: ChaCha8Rng,
 }
 
@@ -41,7 +47,15 @@ impl Parameters {
     /// Starts from given weights, such as those of a file called `name`; what layers ask for beyond them is drawn from `seed`.
     pub fn from_tensors(name: &str, given: HashMap<String, Tensor>, device: &Device, seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { name: name.into(), device: device.clone(), given, variables: BTreeMap::new(), rng }
+        Self {
+            name: name.into(),
+            device: device.clone(),
+            given,
+            variables: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            freezing: false,
+            rng,
+        }
     }
 
     /// Draws weights that are not given from another seed from now on.
@@ -49,13 +63,19 @@ impl Parameters {
         self.rng = ChaCha8Rng::seed_from_u64(seed);
     }
 
+    /// Says whether weights asked for from now on stay as they are: no variables, they are neither trained nor saved.
+    pub fn freeze(&mut self, freeze: bool) {
+        self.freezing = freeze;
+    }
+
     /// Returns the weight of this name as a layer's tensor, and keeps it among the variables.
     ///
     /// # Errors
     /// - [`Error::Artifact`] if the file lacks a required weight or has it in another shape.
     pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        if let Some(known) = self.variables.get(name) {
-            return Ok(known.as_tensor().clone());
+        let known = self.variables.get(name).map(Var::as_tensor).or_else(|| self.frozen.get(name));
+        if let Some(known) = known {
+            return Ok(known.clone());
         }
         let broken = |reason: String| Error::Artifact { what: "weights", name: self.name.clone(), reason };
         let tensor = match (self.given.remove(name), init) {
@@ -70,7 +90,15 @@ impl Parameters {
                 let drawn = normal(&mut self.rng, shape.iter().product(), deviation);
                 Tensor::from_vec(drawn, shape, &self.device)?
             }
+            (None, Init::Uniform(most)) => {
+                let drawn: Vec<f32> = (0..shape.iter().product()).map(|_| self.rng.random_range(-most..most)).collect();
+                Tensor::from_vec(drawn, shape, &self.device)?
+            }
         };
+        if self.freezing {
+            self.frozen.insert(name.to_owned(), tensor.clone());
+            return Ok(tensor);
+        }
         let variable = Var::from_tensor(&tensor)?;
         let shared = variable.as_tensor().clone();
         self.variables.insert(name.to_owned(), variable);
@@ -143,14 +171,17 @@ impl Parameters {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String) -> Result<()> {
-        let tensors = self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor()));
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
-            what: "weights",
-            name: path.display().to_string(),
-            reason: e.to_string(),
-        })?;
-        crate::artifact::write_atomic(path, &bytes)
+        write(path, self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor())))
+    }
+
+    /// Writes all variables to a safetensors file in another number format, atomically.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn save_in(&self, path: &Path, dtype: DType) -> Result<()> {
+        let tensors: Vec<(&String, Tensor)> =
+            self.variables.iter().map(|(name, one)| Ok((name, one.to_dtype(dtype)?))).collect::<Result<_>>()?;
+        write(path, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }
 
     /// Returns a hash over names, shapes and numbers, in hexadecimal digits.
@@ -179,4 +210,17 @@ fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f32) -> Vec<f32> {
     let mut drawn: Vec<f32> = (0..count.div_ceil(2)).flat_map(|_| pair(rng)).collect();
     drawn.truncate(count);
     drawn
+}
+
+fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
+    path: &Path,
+    tensors: impl Iterator<Item = (N, &'a Tensor)>,
+) -> Result<()> {
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
+        what: "weights",
+        name: path.display().to_string(),
+        reason: e.to_string(),
+    })?;
+    crate::artifact::write_atomic(path, &bytes)
 }

@@ -111,16 +111,8 @@ impl LlmRerank {
 
     /// Returns what the prompt's templates are filled with.
     fn variables(&self, Question { document, words, candidates, .. }: &Question<'_>) -> Map<String, Value> {
-        let listed = (1..).zip(*candidates).map(|(number, Candidate { code, title, text, .. })| {
-            json!({ "number": number, "text": &**text, "title": &**title, "code": code })
-        });
-        let values = [
-            ("mention", json!(words)),
-            ("document", json!(document.text)),
-            ("candidates", listed.collect()),
-            ("none_allowed", json!(self.none_allowed())),
-        ];
-        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let candidates: Vec<&Candidate> = candidates.iter().collect();
+        select_variables(words, &document.text, &candidates, self.none_allowed())
     }
 
     fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
@@ -297,6 +289,25 @@ impl Rerank for LlmRerank {
     fn fingerprint(&self) -> String {
         format!("llm-{}, {}", self.model.fingerprint(), self.prompt.fingerprint())
     }
+}
+
+/// Returns what a selection prompt's templates are filled with.
+pub fn select_variables(
+    words: &str,
+    document: &str,
+    candidates: &[&Candidate],
+    none_allowed: bool,
+) -> Map<String, Value> {
+    let listed = (1..).zip(candidates).map(|(number, Candidate { code, title, text, .. })| {
+        json!({ "number": number, "text": &**text, "title": &**title, "code": code })
+    });
+    let values = [
+        ("mention", json!(words)),
+        ("document", json!(document)),
+        ("candidates", listed.collect()),
+        ("none_allowed", json!(none_allowed)),
+    ];
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Returns the coding of a mention without a code.

@@ -149,7 +149,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// FNV-1a of "seed/name" starts a splitmix64 sequence; 24 bits of each number make a uniform f32.
-fn values(seed: &str, name: &str, shape: &[usize]) -> impl Iterator<Item = f32> {
+pub fn values(seed: &str, name: &str, shape: &[usize]) -> impl Iterator<Item = f32> {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     for byte in format!("{seed}/{name}").bytes() {
         state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -4,10 +4,10 @@ use candle_core::{Device, Tensor};
 use noso::nn::{
     Masks, Packed, Parameters,
     bert::{Bert, BertConfig},
-    ops::{self, Activation, Heads},
+    ops::{self, Activation, Heads, Sight},
 };
 
-use super::numbers::{check_gradients, flat, variable};
+use super::numbers::{angles, check_gradients, flat, variable};
 
 const LENGTHS: [usize; 5] = [3, 0, 1, 5, 2];
 
@@ -40,6 +40,20 @@ fn layer_norms() {
 }
 
 #[test]
+fn the_parts_of_a_decoder() {
+    let (x, up, weight) = (variable(&[5, 6], 1), variable(&[5, 6], 2), variable(&[6], 3));
+    check_gradients(&[&x, &weight], &|| ops::rms_norm(&x, &weight, 1e-5).unwrap());
+    check_gradients(&[&x, &up], &|| ops::gate(&x, &up).unwrap());
+    check_gradients(&[&x], &|| ops::rotate(&x, &angles(5, 3)).unwrap());
+    let (q, lengths) = (variable(&[LENGTHS.iter().sum(), 12], 1), LENGTHS);
+    let [k, v] = [2, 3].map(|seed| variable(&[LENGTHS.iter().sum(), 6], seed));
+    for window in [None, Some(2)] {
+        let heads = Heads { count: 4, key_count: 2, sight: Sight::Past { window }, drop: 0.0 };
+        check_gradients(&[&q, &k, &v], &|| ops::attention(&q, &k, &v, &lengths, heads, None).unwrap());
+    }
+}
+
+#[test]
 fn activations() {
     let x = variable(&[7, 5], 1);
     for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Tanh] {
@@ -52,7 +66,7 @@ fn activations() {
 #[test]
 fn attention_over_sequences_of_any_length() {
     let [q, k, v] = [1, 2, 3].map(|seed| variable(&[LENGTHS.iter().sum(), 6], seed));
-    let heads = Heads { count: 2, drop: 0.3 };
+    let heads = Heads::all(2, 0.3);
     check_gradients(&[&q, &k, &v], &|| ops::attention(&q, &k, &v, &LENGTHS, heads, None).unwrap());
     check_gradients(&[&q, &k, &v], &|| ops::attention(&q, &k, &v, &LENGTHS, heads, Some(&mut Masks::new(5))).unwrap());
 }

@@ -3,10 +3,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 use noso::nn::{
     Masks,
-    ops::{self, Activation, AdamW, Heads, composed},
+    ops::{self, Activation, AdamW, Heads, Sight, composed},
 };
 
-use super::numbers::{assert_close, check_same, flat, gradients, numbers, variable};
+use super::numbers::{angles, assert_close, check_same, flat, gradients, numbers, variable};
 
 /// The seed of the first mask that `Masks::new(5)` deals out.
 fn seed() -> u64 {
@@ -57,6 +57,35 @@ fn layer_norm_equals_basic_operations() {
 }
 
 #[test]
+fn rms_norm_equals_basic_operations() {
+    for hidden in [1, 31, 64, 100] {
+        let (x, weight) = (variable(&[6, hidden], 1), variable(&[hidden], 2));
+        let kernel = || ops::rms_norm(&x, &weight, 1e-6).unwrap();
+        check_same(&[&x, &weight], &kernel, &|| composed::rms_norm(&x, &weight, 1e-6).unwrap());
+    }
+    assert!(ops::rms_norm(&variable(&[6, 5], 1), &variable(&[4], 2), 1e-6).is_err());
+}
+
+#[test]
+fn gates_equal_basic_operations() {
+    let [gate, up] = [1, 2].map(|seed| variable(&[40, 41], seed));
+    let spread = || (gate.as_tensor() * 9.0).unwrap();
+    check_same(&[&gate, &up], &|| ops::gate(&spread(), &up).unwrap(), &|| composed::gate(&spread(), &up).unwrap());
+    assert!(ops::gate(&gate, &variable(&[41, 40], 1)).is_err());
+}
+
+#[test]
+fn rotations_equal_basic_operations() {
+    let x = variable(&[5, 24], 1);
+    for half in [1, 3, 12] {
+        let angles = angles(5, half);
+        let kernel = || ops::rotate(&x, &angles).unwrap();
+        check_same(&[&x], &kernel, &|| composed::rotate(&x, &angles).unwrap());
+    }
+    assert!(ops::rotate(&x, &angles(4, 3)).is_err() && ops::rotate(&x, &angles(5, 5)).is_err());
+}
+
+#[test]
 fn gelu_equals_the_exact_one() {
     let x = variable(&[40, 41], 1);
     let spread = || (x.as_tensor() * 9.0).unwrap();
@@ -67,7 +96,7 @@ fn gelu_equals_the_exact_one() {
 fn attention_equals_basic_operations() {
     for lengths in [&[1][..], &[3, 0, 1, 5, 2], &[0, 0], &[40, 17, 33, 64]] {
         let [q, k, v] = [1, 2, 3].map(|seed| variable(&[lengths.iter().sum(), 12], seed));
-        let heads = Heads { count: 3, drop: 0.25 };
+        let heads = Heads::all(3, 0.25);
         if q.elem_count() == 0 {
             assert_eq!(ops::attention(&q, &k, &v, lengths, heads, None).unwrap().dims(), [0, 12]);
             continue;
@@ -80,9 +109,22 @@ fn attention_equals_basic_operations() {
             composed::attention(&q, &k, &v, lengths, heads, Some(seed())).unwrap()
         });
     }
+    for (key_count, window) in [(4, None), (2, None), (1, Some(3)), (2, Some(1))] {
+        let heads = Heads { count: 4, key_count, sight: Sight::Past { window }, drop: 0.25 };
+        let (q, lengths) = (variable(&[26, 12], 1), [3, 0, 1, 5, 17]);
+        let [k, v] = [2, 3].map(|seed| variable(&[26, 3 * key_count], seed));
+        for masks in [false, true] {
+            let kernel = || ops::attention(&q, &k, &v, &lengths, heads, masks.then(|| Masks::new(5)).as_mut()).unwrap();
+            check_same(&[&q, &k, &v], &kernel, &|| {
+                composed::attention(&q, &k, &v, &lengths, heads, masks.then(seed)).unwrap()
+            });
+        }
+    }
     let x = variable(&[4, 12], 1);
-    assert!(ops::attention(&x, &x, &x, &[3], Heads { count: 3, drop: 0.0 }, None).is_err());
-    assert!(ops::attention(&x, &x, &x, &[4], Heads { count: 5, drop: 0.0 }, None).is_err());
+    let shared = Heads { key_count: 2, ..Heads::all(3, 0.0) };
+    assert!(ops::attention(&x, &x, &x, &[4], shared, None).is_err());
+    assert!(ops::attention(&x, &x, &x, &[3], Heads::all(3, 0.0), None).is_err());
+    assert!(ops::attention(&x, &x, &x, &[4], Heads::all(5, 0.0), None).is_err());
 }
 
 #[test]
@@ -120,7 +162,7 @@ fn extreme_numbers_stay_finite_and_nan_is_not_hidden() {
     let x = Var::from_vec(numbers, (2, 4), &Device::Cpu).unwrap();
     let (ones, zeros) = (x.ones_like().unwrap(), x.zeros_like().unwrap());
     let small = x.clamp(-1e4, 1e4).unwrap();
-    let heads = Heads { count: 2, drop: 0.0 };
+    let heads = Heads::all(2, 0.0);
     let cases: [&dyn Fn() -> Tensor; 6] = [
         &|| ops::activate(&small, Activation::Gelu).unwrap(),
         &|| ops::cross_entropy(&x, &[Some(0), Some(3)], 0.1).unwrap(),
@@ -151,7 +193,7 @@ fn what_is_computed_twice_is_the_same_to_the_bit() {
     let [q, k, v] = [1, 2, 3].map(|seed| variable(&[70, 64], seed));
     let weight = variable(&[64, 64], 4);
     let run = || {
-        let heads = Heads { count: 4, drop: 0.1 };
+        let heads = Heads::all(4, 0.1);
         let out = ops::attention(&q, &k, &v, &[40, 30], heads, Some(&mut Masks::new(5))).unwrap();
         ops::activate(&ops::linear(&out, &weight, None).unwrap(), Activation::Gelu).unwrap()
     };

@@ -1,6 +1,7 @@
 //! Made-up tensors, and how two ways to compute the same are compared.
 
 use candle_core::{Device, Tensor, Var};
+use noso::nn::ops::Angles;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -18,6 +19,13 @@ pub fn variable(shape: &[usize], seed: u64) -> Var {
 pub fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Angles of some tokens.
+pub fn angles(tokens: usize, half: usize) -> Angles {
+    let angles = numbers(tokens * half, 7).into_iter().map(|x| 3.0 * x);
+    let (cosines, sines): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+    Angles { cosines: cosines.into(), sines: sines.into(), half }
 }
 
 pub fn flat(tensor: &Tensor) -> Vec<f32> {

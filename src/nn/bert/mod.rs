@@ -155,7 +155,7 @@ impl Layer {
             output_norm: names.norm(&format!("{name}.attention.output.LayerNorm"), hidden, epsilon)?,
             down_norm: names.norm(&format!("{name}.output.LayerNorm"), hidden, epsilon)?,
             activation: config.hidden_act,
-            heads: Heads { count: config.num_attention_heads, drop: config.attention_probs_dropout_prob },
+            heads: Heads::all(config.num_attention_heads, config.attention_probs_dropout_prob),
             drop: config.hidden_dropout_prob,
         })
     }

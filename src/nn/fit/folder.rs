@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 /// Where the run's own files lie within the model's folder.
 const RUN_FOLDER: &str = "training";
 /// What would be written over, or belongs to something else.
-const TAKEN: [&str; 8] = [
+const TAKEN: [&str; 10] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "config.json",
     "model.safetensors",
     "pytorch_model.bin",

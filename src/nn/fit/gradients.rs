@@ -30,7 +30,7 @@ struct Part {
 }
 
 /// Computes the gradient of step `step`: the mean over `batches` of each batch's loss, which is the sum of its examples' losses by the sum
-/// of their weights.
+/// of their weights; or, where the task pools them, the sum of all by that of all weights.
 ///
 /// # Errors
 /// Those of the task.
@@ -41,24 +41,21 @@ pub(super) fn compute(
     step: usize,
     batches: &[&[usize]],
 ) -> Result<Found> {
-    let share = 1.0 / batches.len().max(1) as f64;
-    let mut found = Found { gradients: vec![None; variables.len()], scale: 1.0, loss: 0.0, tokens: 0 };
+    let inverse = |weight: f64| if weight > 0.0 { 1.0 / weight } else { 0.0 };
+    let mut all = Part { sum: 0.0, weight: 0.0, gradients: vec![None; variables.len()] };
     for (number, batch) in batches.iter().enumerate() {
         let seed = batches::seed([settings.seed, 1, step as u64, number as u64, 0]);
-        let part = compute_batch(task, variables, settings, seed, batch)?;
-        let scale = if part.weight > 0.0 { share / part.weight } else { 0.0 };
-        found.loss += part.sum * scale;
-        found.tokens += batch.iter().map(|&example| task.tokens(example)).sum::<usize>();
-        if let [_] = batches {
-            // Left to the optimiser: one pass over the weights less.
-            return Ok(Found { gradients: part.gradients, scale, ..found });
+        let mut part = compute_batch(task, variables, settings, seed, batch)?;
+        if batches.len() > 1 && !task.pools_batches() {
+            let factor = inverse(part.weight);
+            part = part.scaled(factor)?;
         }
-        for (sum, new) in found.gradients.iter_mut().zip(part.gradients) {
-            let new = new.map(|gradient| gradient * scale).transpose()?;
-            *sum = recompute::add(sum.take(), new)?;
-        }
+        all = all.plus(part)?;
     }
-    Ok(found)
+    // Left to the optimiser: one pass over the weights less.
+    let scale = inverse(all.weight);
+    let tokens = batches.iter().copied().flatten().map(|&example| task.tokens(example)).sum();
+    Ok(Found { gradients: all.gradients, scale, loss: all.sum * scale, tokens })
 }
 
 fn compute_batch(
@@ -100,6 +97,13 @@ fn compute_piece(task: &dyn Task, variables: &[&Var], again: bool, seed: u64, ex
 }
 
 impl Part {
+    /// Multiplies loss and gradients so that the part weighs 1.
+    fn scaled(self, factor: f64) -> Result<Self> {
+        let scale = |gradient: Option<Tensor>| Ok(gradient.map(|gradient| gradient * factor).transpose()?);
+        let gradients = self.gradients.into_iter().map(scale).collect::<Result<_>>()?;
+        Ok(Self { sum: self.sum * factor, weight: 1.0, gradients })
+    }
+
     fn plus(mut self, other: Self) -> Result<Self> {
         for (sum, new) in self.gradients.iter_mut().zip(other.gradients) {
             *sum = recompute::add(sum.take(), new)?;

@@ -57,6 +57,11 @@ pub trait Task: Sync {
     /// belongs to a run with the same one. See [`fingerprint`].
     fn fingerprint(&self) -> u64;
 
+    /// Tells how the batches of a step count: by their weights, so that all that is labelled counts alike, or (by default) alike themselves.
+    fn pools_batches(&self) -> bool {
+        false
+    }
+
     /// Prepares an epoch, counted from 0; called before its first batch, also when a run resumes within it.
     ///
     /// # Errors

@@ -15,14 +15,49 @@ use crate::{error::Result, nn::Masks};
 /// How attention is divided and dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
-    /// Number of heads; the hidden size is a multiple of it.
+    /// Number of heads; the queries' width is a multiple of it.
     pub count: usize,
+    /// Number of heads of keys and values, which divides `count`: several heads may share one.
+    pub key_count: usize,
+    /// What a token sees.
+    pub sight: Sight,
     /// Probability with which a weight is dropped while training, `0..1`.
     pub drop: f32,
 }
 
-/// Lets every token attend to all tokens of its own sequence: `queries`, `keys`, `values` are `(tokens, hidden)`, where the sequences
-/// of `lengths` lie one after another. Returns `(tokens, hidden)`.
+/// Which tokens of its sequence a token attends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// All of them.
+    All,
+    /// Itself and those before it; with a window, at most so many of them, itself counted.
+    Past {
+        /// Tokens, at least 1.
+        window: Option<usize>,
+    },
+}
+
+impl Heads {
+    /// Returns heads with keys of their own that see the whole sequence.
+    pub fn all(count: usize, drop: f32) -> Self {
+        Self { count, key_count: count, sight: Sight::All, drop }
+    }
+}
+
+impl Sight {
+    /// Returns the first token and the end of those that token `at` of `length` sees.
+    #[inline(always)]
+    pub(super) fn range(self, at: usize, length: usize) -> (usize, usize) {
+        match self {
+            Self::All => (0, length),
+            Self::Past { window: None } => (0, at + 1),
+            Self::Past { window: Some(window) } => ((at + 1).saturating_sub(window), at + 1),
+        }
+    }
+}
+
+/// Lets every token attend to those of its own sequence that it sees: `queries` is `(tokens, count · size)`, `keys` and `values` are
+/// `(tokens, key_count · size)`, where the sequences of `lengths` lie one after another. Returns `(tokens, count · size)`.
 ///
 /// The CPU's kernel keeps no weights for the backward pass but computes them again: memory grows with the longest sequence, not the batch.
 ///
@@ -58,6 +93,10 @@ struct Attention {
 struct Block {
     row: usize,
     column: usize,
+    /// First column of its keys and values.
+    key_column: usize,
+    /// Whether a head before it has the same keys and values.
+    shares_keys: bool,
     /// Tokens of the sequence.
     length: usize,
     /// Columns of the head.
@@ -71,19 +110,32 @@ impl Block {
         matrix.submatrix(self.row, self.column, self.length, self.size)
     }
 
+    fn of_keys<'a>(&self, matrix: MatRef<'a, f32>) -> MatRef<'a, f32> {
+        matrix.submatrix(self.row, self.key_column, self.length, self.size)
+    }
+
     fn of_mut<'a>(&self, numbers: &'a mut [f32], hidden: usize) -> MatMut<'a, f32> {
         let matrix = MatMut::from_row_major_slice_mut(numbers, numbers.len() / hidden, hidden);
         matrix.submatrix_mut(self.row, self.column, self.length, self.size)
+    }
+
+    /// Adds to the keys' or values' gradient, which heads that share them have in common.
+    fn add_to_keys(&self, numbers: &mut [f32], width: usize, a: MatRef<'_, f32>, b: MatRef<'_, f32>, factor: f32) {
+        let matrix = MatMut::from_row_major_slice_mut(numbers, numbers.len() / width, width);
+        let how = if self.shares_keys { Accum::Add } else { Accum::Replace };
+        multiply(matrix.submatrix_mut(self.row, self.key_column, self.length, self.size), how, a, b, factor);
     }
 }
 
 impl Attention {
     fn blocks(&self, hidden: usize) -> Vec<Block> {
         let (size, mut blocks) = (hidden / self.heads.count, Vec::new());
+        let sharing = self.heads.count / self.heads.key_count;
         let (mut row, mut first_weight) = (0, 0u32);
         for &length in self.lengths.iter() {
             for head in 0..self.heads.count {
-                blocks.push(Block { row, column: head * size, length, size, first_weight });
+                let (key_column, shares_keys) = (head / sharing * size, head % sharing > 0);
+                blocks.push(Block { row, column: head * size, key_column, shares_keys, length, size, first_weight });
                 first_weight = first_weight.wrapping_add((length * length) as u32);
             }
             row += length;
@@ -97,11 +149,11 @@ impl Attention {
     }
 
     /// Computes the weights `(length, length)` with which the tokens of a block attend to one another.
-    fn weigh(block: Block, queries: MatRef<'_, f32>, keys: MatRef<'_, f32>, weights: &mut [f32]) {
+    fn weigh(&self, block: Block, queries: MatRef<'_, f32>, keys: MatRef<'_, f32>, weights: &mut [f32]) {
         let scale = 1.0 / (block.size as f32).sqrt();
         let scores = MatMut::from_row_major_slice_mut(weights, block.length, block.length);
-        multiply(scores, Accum::Replace, block.of(queries), block.of(keys).transpose(), scale);
-        softmax(weights, block.length);
+        multiply(scores, Accum::Replace, block.of(queries), block.of_keys(keys).transpose(), scale);
+        softmax(weights, block.length, self.heads.sight);
     }
 
     fn drop(&self, block: Block, weights: &mut [f32]) {
@@ -112,36 +164,39 @@ impl Attention {
 
     fn check(&self, shapes: [&Shape; 3]) -> OpResult<(usize, usize)> {
         let (tokens, hidden) = shapes[0].dims2()?;
-        let divides = self.heads.count > 0 && hidden > 0 && hidden.is_multiple_of(self.heads.count);
-        if !divides || shapes[1] != shapes[0] || shapes[2] != shapes[0] || self.lengths.iter().sum::<usize>() != tokens
-        {
+        let Heads { count, key_count, .. } = self.heads;
+        let divides = |part: usize, whole: usize| part > 0 && whole > 0 && whole.is_multiple_of(part);
+        let heads_fit = divides(count, hidden) && divides(key_count, count);
+        let keys_fit = |shape: &Shape| heads_fit && shape.dims() == [tokens, hidden / count * key_count];
+        if !keys_fit(shapes[1]) || !keys_fit(shapes[2]) || self.lengths.iter().sum::<usize>() != tokens {
             bail!("attention: {shapes:?} for {} heads and sequences of {:?} tokens", self.heads.count, self.lengths);
         }
         Ok((tokens, hidden))
     }
 
     fn backward(&self, [q, k, v, slope]: [&[f32]; 4], hidden: usize) -> [Vec<f32>; 3] {
-        let mut of = [vec![0.0; q.len()], vec![0.0; q.len()], vec![0.0; q.len()]];
-        let matrix = |numbers| MatRef::from_row_major_slice(numbers, q.len() / hidden, hidden);
-        let (q, k, v, slope) = (matrix(q), matrix(k), matrix(v), matrix(slope));
+        let mut of = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
+        let (tokens, width) = (q.len() / hidden, hidden / self.heads.count * self.heads.key_count);
+        let matrix = |numbers, width| MatRef::from_row_major_slice(numbers, tokens, width);
+        let (q, slope, k, v) = (matrix(q, hidden), matrix(slope, hidden), matrix(k, width), matrix(v, width));
         let most = self.most_weights();
         let (mut weights, mut kept, mut slopes) = (vec![0.0; most], vec![0.0; most], vec![0.0; most]);
         for block in self.blocks(hidden) {
             let (length, count) = (block.length, block.length * block.length);
             let scale = 1.0 / (block.size as f32).sqrt();
             let (weights, kept, slopes) = (&mut weights[..count], &mut kept[..count], &mut slopes[..count]);
-            Self::weigh(block, q, k, weights);
+            self.weigh(block, q, k, weights);
             kept.copy_from_slice(weights);
             self.drop(block, kept);
             let square = MatRef::from_row_major_slice(kept, length, length);
-            multiply(block.of_mut(&mut of[2], hidden), Accum::Replace, square.transpose(), block.of(slope), 1.0);
+            block.add_to_keys(&mut of[2], width, square.transpose(), block.of(slope), 1.0);
             let square = MatMut::from_row_major_slice_mut(slopes, length, length);
-            multiply(square, Accum::Replace, block.of(slope), block.of(v).transpose(), 1.0);
+            multiply(square, Accum::Replace, block.of(slope), block.of_keys(v).transpose(), 1.0);
             self.drop(block, slopes);
             softmax_back(weights, slopes, length);
             let square = MatRef::from_row_major_slice(slopes, length, length);
-            multiply(block.of_mut(&mut of[0], hidden), Accum::Replace, square, block.of(k), scale);
-            multiply(block.of_mut(&mut of[1], hidden), Accum::Replace, square.transpose(), block.of(q), scale);
+            multiply(block.of_mut(&mut of[0], hidden), Accum::Replace, square, block.of_keys(k), scale);
+            block.add_to_keys(&mut of[1], width, square.transpose(), block.of(q), scale);
         }
         of
     }
@@ -162,15 +217,16 @@ impl CustomOp3 for Attention {
         vl: &Layout,
     ) -> OpResult<(CpuStorage, Shape)> {
         let (tokens, hidden) = self.check([ql.shape(), kl.shape(), vl.shape()])?;
-        let matrix = |numbers| MatRef::from_row_major_slice(numbers, tokens, hidden);
-        let (q, k, v) = (matrix(slice(queries, ql)?), matrix(slice(keys, kl)?), matrix(slice(values, vl)?));
+        let (q, k, v) = (slice(queries, ql)?, slice(keys, kl)?, slice(values, vl)?);
+        let matrix = |numbers, layout: &Layout| MatRef::from_row_major_slice(numbers, tokens, layout.dims()[1]);
+        let (q, k, v) = (matrix(q, ql), matrix(k, kl), matrix(v, vl));
         let (mut out, mut weights) = (vec![0.0; tokens * hidden], vec![0.0; self.most_weights()]);
         for block in self.blocks(hidden) {
             let weights = &mut weights[..block.length * block.length];
-            Self::weigh(block, q, k, weights);
+            self.weigh(block, q, k, weights);
             self.drop(block, weights);
             let square = MatRef::from_row_major_slice(weights, block.length, block.length);
-            multiply(block.of_mut(&mut out, hidden), Accum::Replace, square, block.of(v), 1.0);
+            multiply(block.of_mut(&mut out, hidden), Accum::Replace, square, block.of_keys(v), 1.0);
         }
         Ok(result(out, (tokens, hidden)))
     }
@@ -191,9 +247,13 @@ impl CustomOp3 for Attention {
 }
 
 widest! {
-    /// Turns each row of scores into weights that sum to 1.
-    fn softmax(scores: &mut [f32], columns: usize) {
-        for row in scores.chunks_exact_mut(columns.max(1)) {
+    /// Turns each row of scores into weights that sum to 1, those of tokens that are not seen being 0.
+    fn softmax(scores: &mut [f32], columns: usize, sight: Sight) {
+        for (at, row) in scores.chunks_exact_mut(columns.max(1)).enumerate() {
+            let (start, end) = sight.range(at, columns);
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
+            let row = &mut row[start..end];
             let most = largest(row);
             row.iter_mut().for_each(|score| *score = exp(*score - most));
             let inverse = 1.0 / sum(row.len(), |at| row[at]);

@@ -8,7 +8,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::Heads;
+use super::{Angles, Heads, Sight};
 use crate::{error::Result, nn::masks::factor};
 
 /// See [`ops::linear`](super::linear).
@@ -38,6 +38,35 @@ pub fn layer_norm(
     Ok(normal.broadcast_mul(weight)?.broadcast_add(bias)?)
 }
 
+/// See [`ops::rms_norm`](super::rms_norm).
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    Ok(x.broadcast_div(&(square + epsilon)?.sqrt()?)?.broadcast_mul(weight)?)
+}
+
+/// See [`ops::gate`](super::gate).
+pub fn gate(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let share = (gate.neg()?.exp()? + 1.0)?.recip()?;
+    Ok(((gate * share)? * up)?)
+}
+
+/// See [`ops::rotate`](super::rotate).
+pub fn rotate(x: &Tensor, angles: &Angles) -> Result<Tensor> {
+    let ((tokens, width), half) = (x.dims2()?, angles.half);
+    let heads = x.reshape((tokens, width / (2 * half), 2, half))?;
+    let table = |numbers: &[f32]| Ok::<_, crate::Error>(Tensor::from_slice(numbers, (tokens, 1, half), x.device())?);
+    let (cosines, sines) = (table(&angles.cosines)?, table(&angles.sines)?);
+    let (first, second) = (heads.narrow(2, 0, 1)?.squeeze(2)?, heads.narrow(2, 1, 1)?.squeeze(2)?);
+    let turned = Tensor::stack(
+        &[
+            (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?,
+            (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?,
+        ],
+        2,
+    )?; // (tokens, heads, 2, half)
+    Ok(turned.reshape((tokens, width))?)
+}
+
 /// See [`ops::dropout`](super::dropout); `seed` is that of the mask.
 pub fn dropout(x: &Tensor, drop: f32, seed: u64) -> Result<Tensor> {
     let factors = (0..x.elem_count() as u32).map(|number| factor(seed, number, drop)).collect();
@@ -58,16 +87,19 @@ pub fn attention(
         return Ok(queries.clone());
     }
     let device = queries.device();
-    let Padding { batch, longest, places, masked, kept } = Padding::new(lengths);
+    let Padding { batch, longest, places, masked, kept } = Padding::new(lengths, heads.sight);
     let places = Tensor::new(places, device)?;
     let size = hidden / heads.count;
-    let split = |x: &Tensor| -> Result<Tensor> {
-        let padded = x.index_select(&places, 0)?.reshape((batch, longest, heads.count, size))?;
-        Ok(padded.transpose(1, 2)?.contiguous()?) // (batch, heads, longest, size)
+    let sharing = heads.count / heads.key_count;
+    let split = |x: &Tensor, sharing: usize| -> Result<Tensor> {
+        let heads_of_x = heads.count / sharing;
+        let padded = x.index_select(&places, 0)?.reshape((batch, longest, heads_of_x, size))?;
+        let split = padded.transpose(1, 2)?.unsqueeze(2)?.expand((batch, heads_of_x, sharing, longest, size))?;
+        Ok(split.reshape((batch, heads.count, longest, size))?) // (batch, heads, longest, size)
     };
-    let (queries, keys, values) = (split(queries)?, split(keys)?, split(values)?);
+    let (queries, keys, values) = (split(queries, 1)?, split(keys, sharing)?, split(values, sharing)?);
     let scores = (queries.matmul(&keys.t()?)? / (size as f64).sqrt())?; // (batch, heads, longest, longest)
-    let scores = scores.broadcast_add(&Tensor::from_vec(masked, (batch, 1, 1, longest), device)?)?;
+    let scores = scores.broadcast_add(&Tensor::from_vec(masked, (batch, 1, longest, longest), device)?)?;
     let weights = (scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?).exp()?;
     let mut weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
     if let Some(seed) = seed {
@@ -84,21 +116,23 @@ struct Padding {
     longest: usize,
     /// Place of each padded token among all tokens; 0 for padding.
     places: Vec<u32>,
-    /// What is added to the scores of each padded token.
+    /// What is added to the score of each pair of padded tokens, `(batch, longest, longest)`.
     masked: Vec<f32>,
     /// Place of each token among the padded ones.
     kept: Vec<u32>,
 }
 
 impl Padding {
-    fn new(lengths: &[usize]) -> Self {
+    fn new(lengths: &[usize], sight: Sight) -> Self {
         let (batch, longest) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
-        let (mut places, mut masked) = (vec![0; batch * longest], vec![f32::MIN / 2.0; batch * longest]);
+        let (mut places, mut masked) = (vec![0; batch * longest], vec![f32::MIN / 2.0; batch * longest * longest]);
         let mut kept = Vec::new();
         for (sequence, &length) in lengths.iter().enumerate() {
-            for at in sequence * longest..sequence * longest + length {
+            for token in 0..length {
+                let at = sequence * longest + token;
+                let (start, end) = sight.range(token, length);
+                masked[at * longest..][start..end].fill(0.0);
                 places[at] = kept.len() as u32;
-                masked[at] = 0.0;
                 kept.push(at as u32);
             }
         }

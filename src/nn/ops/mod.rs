@@ -11,19 +11,25 @@ mod attention;
 pub mod composed;
 mod dropout;
 mod embedding;
+mod gate;
 mod linear;
 mod loss;
 mod norm;
+mod rms_norm;
+mod rotate;
 mod simd;
 mod storage;
 
 pub use self::{
     activation::{Activation, activate},
     adamw::{AdamW, adamw, sum_of_squares},
-    attention::{Heads, attention},
+    attention::{Heads, Sight, attention},
     dropout::dropout,
     embedding::embed,
+    gate::gate,
     linear::linear,
     loss::{binary_cross_entropy, cross_entropy, log_softmax},
     norm::layer_norm,
+    rms_norm::rms_norm,
+    rotate::{Angles, rotate},
 };

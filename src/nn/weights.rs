@@ -1,4 +1,4 @@
-//! The weights of a model's folder: files come in, tensors by Hugging Face's names without prefix leave.
+//! The weights of a model's folder: files come in, tensors by the names in them leave.
 
 use std::{
     collections::HashMap,
@@ -9,25 +9,33 @@ use std::{
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
-use super::{WEIGHTS_FILE, broken};
 use crate::error::{Error, Result};
+
+/// Name of the weights in a model's folder, where they are one file.
+pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
 
 const INDEX_FILE: &str = "model.safetensors.index.json";
 const PICKLE_FILE: &str = "pytorch_model.bin";
 const DAMAGED: &str = "the file is cut short or damaged; copy or download it again";
 
 /// Tells whether a folder has weights in a form that [`read`] knows.
-pub(super) fn exist(folder: &Path) -> bool {
-    folder.join(PICKLE_FILE).exists() || safetensors(folder).is_ok_and(|files| !files.is_empty())
+pub(super) fn exist(folder: &Path, broken: Broken) -> bool {
+    folder.join(PICKLE_FILE).exists() || safetensors(folder, broken).is_ok_and(|files| !files.is_empty())
 }
 
+/// Makes an error of a folder, a reason and a hint.
+pub(super) type Broken = fn(&Path, String, &str) -> Error;
+
 /// Reads all weights. Returns the name of the file for messages, too.
-pub(super) fn read(folder: &Path, device: &Device) -> Result<(String, HashMap<String, Tensor>)> {
+///
+/// # Errors
+/// - [`Error::Read`], and what `broken` makes of folder, reason and hint, if there are none or a file is damaged.
+pub(super) fn read(folder: &Path, device: &Device, broken: Broken) -> Result<(String, HashMap<String, Tensor>)> {
     let mut given = HashMap::new();
-    let files = safetensors(folder)?;
+    let files = safetensors(folder, broken)?;
     let name = match files.as_slice() {
         [] if folder.join(PICKLE_FILE).exists() => {
-            given.extend(read_pickle(folder, device)?);
+            given.extend(read_pickle(folder, device, broken)?);
             PICKLE_FILE
         }
         [] => {
@@ -45,11 +53,11 @@ pub(super) fn read(folder: &Path, device: &Device) -> Result<(String, HashMap<St
             if files.len() > 1 { INDEX_FILE } else { WEIGHTS_FILE }
         }
     };
-    Ok((name.to_owned(), rename(given)))
+    Ok((name.to_owned(), given))
 }
 
 /// Lists `model.safetensors`, or every shard that the index names; nothing if there is neither.
-fn safetensors(folder: &Path) -> Result<Vec<PathBuf>> {
+fn safetensors(folder: &Path, broken: Broken) -> Result<Vec<PathBuf>> {
     let single = folder.join(WEIGHTS_FILE);
     if single.exists() {
         return Ok(vec![single]);
@@ -72,7 +80,7 @@ fn safetensors(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Reads a file of `torch.save`, as the zip archive that it has been since PyTorch 1.6.
-fn read_pickle(folder: &Path, device: &Device) -> Result<Vec<(String, Tensor)>> {
+fn read_pickle(folder: &Path, device: &Device, broken: Broken) -> Result<Vec<(String, Tensor)>> {
     let path = folder.join(PICKLE_FILE);
     let wrong = |reason: String| {
         let hint = "the file is cut short or damaged, or older than PyTorch 1.6: load it with transformers and save it again with `save_pretrained`";
@@ -86,17 +94,4 @@ fn read_pickle(folder: &Path, device: &Device) -> Result<Vec<(String, Tensor)>> 
         return Err(wrong("it holds no tensors".into()));
     }
     tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?))).collect()
-}
-
-/// Strips the prefix under which a model with a head keeps its encoder, and gives normalisations their present names.
-fn rename(given: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
-    let current = |name: &str| -> String {
-        let name = ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
-        match name.rsplit_once('.') {
-            Some((layer, "gamma")) => format!("{layer}.weight"),
-            Some((layer, "beta")) => format!("{layer}.bias"),
-            _ => name.to_owned(),
-        }
-    };
-    given.into_iter().map(|(name, tensor)| (current(&name), tensor)).collect()
 }

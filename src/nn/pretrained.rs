@@ -1,8 +1,6 @@
 //! Encoders from folders: a folder or hub id comes in, a model with its tokenizer leaves; and the way back.
 
-mod weights;
-
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use serde_json::{Map, Value, json};
@@ -12,6 +10,7 @@ use super::{
     Parameters,
     bert::{Bert, BertConfig, Family},
     tokenizer::Tokenizer,
+    weights::{self, WEIGHTS_FILE},
 };
 use crate::{
     artifact::write_atomic,
@@ -21,8 +20,6 @@ use crate::{
 
 /// Name of the configuration in a model's folder.
 const CONFIG_FILE: &str = "config.json";
-/// Name of the weights in a model's folder.
-const WEIGHTS_FILE: &str = "model.safetensors";
 /// More than any encoder has of anything; what lies beyond is damage.
 const MOST: u64 = 1 << 24;
 
@@ -55,7 +52,8 @@ impl Pretrained {
         let (config, extra) = read_config(&folder)?;
         let tokenizer = Tokenizer::load(&folder)?;
         check_tokens(&folder, tokenizer.size(), config.vocab_size)?;
-        let (file, given) = weights::read(&folder, device)?;
+        let (file, given) = weights::read(&folder, device, broken)?;
+        let given = rename(given);
         let mut parameters = Parameters::from_tensors(&file, given, device, 0);
         let bert = Bert::new(&config, &mut parameters, "", false).map_err(|e| match e {
             Error::Artifact { name, reason, .. } => broken(
@@ -154,7 +152,7 @@ pub(crate) const HUB_FILES: hub::Files = hub::Files {
     error: |name, reason, hint| Error::EncoderLoad { name, reason, hint },
     is_whole: |folder| {
         let any = |files: &[&str]| files.iter().any(|file| folder.join(file).exists());
-        any(&[CONFIG_FILE]) && any(&["tokenizer.json", "vocab.txt"]) && weights::exist(folder)
+        any(&[CONFIG_FILE]) && any(&["tokenizer.json", "vocab.txt"]) && weights::exist(folder, broken)
     },
     wanted: |name, all| {
         let safe = all.iter().any(|other| other.ends_with(".safetensors") && !other.contains('/'));
@@ -183,6 +181,19 @@ fn check_tokens(folder: &Path, tokens: usize, rows: usize) -> Result<()> {
         tracing::warn!("{folder}: {tokens} tokens, rows for {rows}: do tokenizer and weights belong to one model?");
     }
     Ok(())
+}
+
+/// Strips the prefix under which a model with a head keeps its encoder, and gives normalisations their present names.
+fn rename(given: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+    let current = |name: &str| -> String {
+        let name = ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        match name.rsplit_once('.') {
+            Some((layer, "gamma")) => format!("{layer}.weight"),
+            Some((layer, "beta")) => format!("{layer}.bias"),
+            _ => name.to_owned(),
+        }
+    };
+    given.into_iter().map(|(name, tensor)| (current(&name), tensor)).collect()
 }
 
 /// Reads `config.json`, refuses what these layers cannot do, and returns the sizes and all other keys.

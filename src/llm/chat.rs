@@ -1,0 +1,211 @@
+//! Chats as a model's own template writes them: messages come in, text or token ids leave.
+//!
+//! Training and use go through here alike, so that a model is asked in the words in which it was taught.
+
+use std::{fs, path::Path};
+
+use minijinja::{Environment, ErrorKind, context};
+use serde_json::{Map, Value};
+
+use crate::{
+    data::{Message, Role},
+    error::{Error, Result},
+};
+
+/// What a template is told is today, or the same text would be another prompt tomorrow.
+const DATE: &str = "26 Jul 2024";
+/// Files that may hold the template, first found first.
+const FILES: [&str; 3] = ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"];
+
+/// A model's chat template and tokenizer.
+pub struct Chat {
+    name: String,
+    template: Environment<'static>,
+    bos: String,
+    eos: String,
+    tokenizer: tokenizers::Tokenizer,
+    /// What the tokenizer would take for a control token wherever it stands.
+    controls: Vec<String>,
+    /// Whether the template takes a system turn; if not, its words open the user's.
+    system_role: bool,
+}
+
+/// A chat with its last answer, as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredChat {
+    /// Prompt and answer.
+    pub ids: Vec<u32>,
+    /// Place of the answer's first token.
+    pub answer: usize,
+}
+
+impl Chat {
+    /// Reads tokenizer and template of a model's folder.
+    ///
+    /// # Errors
+    /// - [`Error::ModelLoad`] if there is none, or it is damaged, or takes no chat of one user's turn.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let name = folder.display().to_string();
+        let broken = |reason: String, hint: &str| Error::ModelLoad { name: name.clone(), reason, hint: hint.into() };
+        let damaged = "the file is damaged; copy the model folder again";
+        let tokenizer = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json"))
+            .map_err(|e| broken(format!("tokenizer.json: {e}"), damaged))?;
+        let settings = read_json(&folder.join("tokenizer_config.json"))
+            .map_err(|e| broken(format!("tokenizer_config.json: {e}"), damaged))?;
+        let source = source(folder, &settings).ok_or_else(|| {
+            let hint =
+                "use an instruction-tuned model; its tokenizer_config.json or chat_template.jinja holds the template";
+            broken("it has no chat template".into(), hint)
+        })?;
+        let mut template = Environment::new();
+        template.set_trim_blocks(true);
+        template.set_lstrip_blocks(true);
+        template.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        template.add_function("raise_exception", raise);
+        template.add_function("strftime_now", |_: String| DATE);
+        template
+            .add_template_owned("chat", source.replace("[::-1]", "|reverse"))
+            .map_err(|e| broken(format!("its chat template: {}", e.kind()), damaged))?;
+        let added = tokenizer.get_added_tokens_decoder();
+        let mut controls: Vec<String> =
+            added.into_values().filter(|token| token.special).map(|token| token.content).collect();
+        controls.sort();
+        let token = |key: &str| token_text(settings.get(key));
+        let mut chat = Self {
+            bos: token("bos_token"),
+            eos: token("eos_token"),
+            name,
+            template,
+            tokenizer,
+            controls,
+            system_role: true,
+        };
+        let turn = |role| Message { role, content: "?".into() };
+        chat.system_role = chat.render(&[turn(Role::System), turn(Role::User)], true).is_ok();
+        chat.render(&[turn(Role::User)], true)?;
+        Ok(chat)
+    }
+
+    /// Returns the ids of a chat in which the model speaks next.
+    ///
+    /// # Errors
+    /// - [`Error::Generation`] if the template refuses the chat.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        self.encode(&self.render(messages, true)?)
+    }
+
+    /// Returns the ids of a chat and the answer that the model should give, with what ends its turn.
+    ///
+    /// # Errors
+    /// - [`Error::Generation`] if the template refuses the chat, or writes an answered chat otherwise than a question.
+    pub fn answered(&self, messages: &[Message], answer: &str) -> Result<AnsweredChat> {
+        let question = self.render(messages, true)?;
+        let answered = Message { role: Role::Assistant, content: answer.to_owned() };
+        let whole = self.render(&[messages, &[answered]].concat(), false)?;
+        let Some(rest) = whole.strip_prefix(&question) else {
+            return Err(self.refused("writes a chat with its answer otherwise than the question alone"));
+        };
+        // What stands behind the token that ends the turn is never asked for.
+        let end = self.controls.iter().filter_map(|control| Some(rest.find(control.as_str())? + control.len())).min();
+        let mut ids = self.encode(&question)?;
+        let answer = ids.len();
+        ids.extend(self.encode(&rest[..end.unwrap_or(rest.len())])?);
+        Ok(AnsweredChat { ids, answer })
+    }
+
+    /// Returns the tokenizer.
+    pub fn tokenizer(&self) -> &tokenizers::Tokenizer {
+        &self.tokenizer
+    }
+
+    fn render(&self, messages: &[Message], generation: bool) -> Result<String> {
+        let messages = if self.system_role { messages.to_vec() } else { without_system(messages) };
+        let turns: Vec<Value> = messages
+            .into_iter()
+            .map(|Message { role, content }| {
+                let role = match role {
+                    Role::System => "system",
+                    Role::User => "user",
+                    Role::Assistant => "assistant",
+                };
+                serde_json::json!({ "role": role, "content": self.without_controls(content) })
+            })
+            .collect();
+        let values = context! {
+            messages => turns,
+            add_generation_prompt => generation,
+            bos_token => self.bos,
+            eos_token => self.eos,
+            date_string => DATE,
+            enable_thinking => false,
+        };
+        // The library's message could quote the chat, so it is not passed on.
+        let rendered = self.template.get_template("chat").and_then(|template| template.render(values));
+        rendered.map_err(|_| self.refused("refuses the chat"))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoded = self.tokenizer.encode_fast(text, false);
+        Ok(encoded.map_err(|_| self.refused("writes what the tokenizer refuses"))?.get_ids().to_vec())
+    }
+
+    /// Breaks control tokens that a text spells out (`<|eot_id|>`), so that no note can end its turn and begin another's.
+    fn without_controls(&self, mut content: String) -> String {
+        for control in self.controls.iter().filter(|control| !control.trim().is_empty()) {
+            if content.contains(control.as_str()) {
+                let mut broken = control.clone();
+                broken.insert(broken.chars().next().map_or(0, char::len_utf8), '\u{200b}');
+                content = content.replace(control.as_str(), &broken);
+            }
+        }
+        content
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        let reason = format!("the chat template of {} {what}", self.name);
+        Error::Generation { engine: "the model".into(), reason, engine_lost: false }
+    }
+}
+
+fn raise(message: String) -> std::result::Result<String, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+fn read_json(path: &Path) -> std::io::Result<Map<String, Value>> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+/// Finds the template's source.
+fn source(folder: &Path, settings: &Map<String, Value>) -> Option<String> {
+    let of = |value: &Value| match value {
+        Value::String(source) => Some(source.clone()),
+        // Several by name: the usual one.
+        Value::Array(named) => {
+            let usual = named.iter().find(|one| one.get("name").and_then(Value::as_str) == Some("default"))?;
+            usual.get("template").and_then(Value::as_str).map(str::to_owned)
+        }
+        _ => None,
+    };
+    FILES.iter().find_map(|name| match *name {
+        "chat_template.jinja" => fs::read_to_string(folder.join(name)).ok(),
+        "chat_template.json" => of(read_json(&folder.join(name)).ok()?.get("chat_template")?),
+        _ => of(settings.get("chat_template")?),
+    })
+}
+
+/// Returns the text of a token that `tokenizer_config.json` names by itself or with its settings.
+fn token_text(token: Option<&Value>) -> String {
+    let text = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    text.unwrap_or_default().to_owned()
+}
+
+/// Puts the words of a system turn before those of the first user turn.
+fn without_system(messages: &[Message]) -> Vec<Message> {
+    let (system, mut rest): (Vec<Message>, Vec<Message>) =
+        messages.iter().cloned().partition(|message| message.role == Role::System);
+    if let Some(first) = rest.first_mut() {
+        let words = system.into_iter().map(|message| message.content).chain([std::mem::take(&mut first.content)]);
+        first.content = words.collect::<Vec<_>>().join("\n\n");
+    }
+    rest
+}

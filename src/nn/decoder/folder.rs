@@ -1,0 +1,93 @@
+//! Language models from folders: a folder in Hugging Face's form comes in, a decoder with its weights leaves.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde_json::{Map, Value};
+
+use super::{Decoder, DecoderConfig};
+use crate::{
+    artifact::write_atomic,
+    error::{Error, Result},
+    nn::{Parameters, weights},
+};
+
+const CONFIG_FILE: &str = "config.json";
+const DAMAGED: &str = "the file is damaged; copy the model folder again";
+const SUPPORTED: &str = "Llama, Mistral, Phi-3, Qwen2 and Qwen3 models can be trained";
+
+/// A decoder with all its weights.
+pub struct LanguageModel {
+    /// What stands in `config.json`.
+    pub stated: Map<String, Value>,
+    /// Its weights: variables, or as they are.
+    pub parameters: Parameters,
+    /// The layers, which share the parameters' storage.
+    pub decoder: Decoder,
+}
+
+impl LanguageModel {
+    /// Reads a folder with `config.json` and `model.safetensors` or its shards. `frozen` weights stay as they are: only what is put on
+    /// them is trained.
+    ///
+    /// # Errors
+    /// - [`Error::ModelLoad`] if a file is missing, damaged, or does not fit the others; it names file and tensor.
+    pub fn load(folder: &Path, device: &Device, frozen: bool) -> Result<Self> {
+        let stated = read_config(folder)?;
+        let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), SUPPORTED);
+        let config = DecoderConfig::read(&stated).map_err(wrong)?;
+        let (file, given) = weights::read(folder, device, broken)?;
+        let mut parameters = Parameters::from_tensors(&file, given, device, 0);
+        parameters.freeze(frozen);
+        let decoder = Decoder::new(&config, &mut parameters, false).map_err(|e| match e {
+            Error::Artifact { name, reason, .. } => {
+                let hint = "config.json and weights belong to different models, or the file is cut short; copy the folder again";
+                broken(folder, format!("{name}: {reason}"), hint)
+            }
+            other => other,
+        })?;
+        parameters.freeze(false);
+        Ok(Self { stated, parameters, decoder })
+    }
+}
+
+impl LanguageModel {
+    /// Puts a model together that no folder holds yet, its weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// - [`Error::ModelLoad`] if the configuration is none of these layers.
+    pub fn draw(stated: Map<String, Value>, seed: u64, device: &Device) -> Result<Self> {
+        let wrong = |reason: String| broken(Path::new("(new)"), format!("{CONFIG_FILE}: {reason}"), SUPPORTED);
+        let config = DecoderConfig::read(&stated).map_err(wrong)?;
+        let mut parameters = Parameters::new(device, seed);
+        let decoder = Decoder::new(&config, &mut parameters, true)?;
+        Ok(Self { stated, parameters, decoder })
+    }
+
+    /// Writes `model.safetensors` in bf16 and `config.json`, the configuration last: a folder with it is whole.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written.
+    pub fn save(&mut self, folder: &Path) -> Result<()> {
+        self.parameters.save_in(&folder.join(weights::WEIGHTS_FILE), DType::BF16)?;
+        self.stated.insert("dtype".into(), "bfloat16".into());
+        let config = format!("{:#}\n", Value::Object(self.stated.clone()));
+        write_atomic(&folder.join(CONFIG_FILE), config.as_bytes())
+    }
+}
+
+fn read_config(folder: &Path) -> Result<Map<String, Value>> {
+    let path = folder.join(CONFIG_FILE);
+    let text = std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            let hint = "a model folder holds config.json, tokenizer.json and model.safetensors, as `save_pretrained` writes them";
+            broken(folder, format!("it holds no {CONFIG_FILE}"), hint)
+        }
+        _ => Error::read(&path, e),
+    })?;
+    serde_json::from_slice(&text).map_err(|e| broken(folder, format!("{CONFIG_FILE}: no JSON object: {e}"), DAMAGED))
+}
+
+fn broken(folder: &Path, reason: String, hint: &str) -> Error {
+    Error::ModelLoad { name: folder.display().to_string(), reason, hint: hint.into() }
+}
