@@ -49,7 +49,9 @@ fn every_built_in_prompt_asks_its_question() {
         let messages = prompt.render(&question(prompt.task()), &[]).unwrap();
         let roles: Vec<Role> = messages.iter().map(|message| message.role).collect();
         let pairs = [Role::User, Role::Assistant].repeat(prompt.examples().len());
-        assert_eq!(roles, [vec![Role::System], pairs, vec![Role::User]].concat(), "{name}");
+        // Small models that are trained on a prompt need no rules.
+        let system = if name.contains("short") { Vec::new() } else { vec![Role::System] };
+        assert_eq!(roles, [system, pairs, vec![Role::User]].concat(), "{name}");
         assert_eq!(prompt.examples().is_empty(), !name.contains("few-shot"), "{name}");
         assert!(last(&messages).contains("Ушиб колена"), "{name}");
         for message in &messages {

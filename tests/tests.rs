@@ -10,6 +10,8 @@ mod cli;
 mod corpus;
 mod crf;
 #[cfg(feature = "neural")]
+mod decoder;
+#[cfg(feature = "neural")]
 mod encoders;
 mod eval;
 mod index;

@@ -7,7 +7,7 @@ macro_rules! prompts {
     };
 }
 
-const BUILT_IN: [(&str, &str); 16] = prompts![
+const BUILT_IN: [(&str, &str); 18] = prompts![
     "ner-ru",
     "ner-en",
     "ner-few-shot-ru",
@@ -24,6 +24,8 @@ const BUILT_IN: [(&str, &str); 16] = prompts![
     "reword-en",
     "descend-ru",
     "descend-en",
+    "ner-short-ru",
+    "select-short-ru",
 ];
 
 /// Returns the names of the built-in prompts.

@@ -6,6 +6,8 @@ pub mod encoder;
 pub mod hybrid;
 #[cfg(feature = "neural")]
 pub mod linker;
+#[cfg(feature = "neural")]
+pub mod lora;
 pub mod nearest;
 #[cfg(feature = "neural")]
 pub mod ner;

@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::{
     fit::{Bar, FitArgs, defaults},
-    manifest::Manifest,
+    manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES},
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let manifest =
         Manifest::begin(&folder, &(&settings, args.init.is_none().then(|| args.sizes())), fingerprint(&texts))?;
     let report = encoder::train(model, &texts, &settings, &folder, &mut Bar::new()?)?;
-    manifest.finish(&folder, &report.history)?;
+    manifest.finish(&folder, MODEL_WEIGHTS, &report.history)?;
     tell(args, &report);
     Ok(if failed == 0 { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
 }

@@ -174,7 +174,7 @@ impl Watch for Bar {
         self.bar.set_position(done as u64);
         self.bar.reset_eta();
         self.started = Instant::now();
-        self.steps = steps;
+        (self.steps, self.tokens, self.loss) = (steps, 0, None);
     }
 
     fn step(&mut self, step: &StepRecord) {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::{
     fit::{Bar, FitArgs, defaults},
-    manifest::Manifest,
+    manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
     cli::{DONE, corpus::load_annotated, load_catalog},
@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wordings = args.wordings()?;
     let manifest = Manifest::begin(&folder, &(&args.encoder, &how), fingerprint(&wordings))?;
     let report = train(&mut model, &wordings, &how, &folder, &mut Bar::new()?)?;
-    manifest.finish(&folder, &report.history)?;
+    manifest.finish(&folder, MODEL_WEIGHTS, &report.history)?;
     eprintln!("{report}");
     eprintln!("{}: written", args.output.display());
     Ok(DONE)

@@ -10,6 +10,9 @@ use crate::{
     nn::fit::{History, ModelFolder},
 };
 
+/// Name of a model's weights in its folder.
+pub const MODEL_WEIGHTS: &str = "model.safetensors";
+
 /// Everything that could change what a training comes to.
 #[derive(Serialize)]
 pub struct Manifest {
@@ -58,8 +61,8 @@ impl Manifest {
     ///
     /// # Errors
     /// If the folder cannot be written, or the model in it cannot be read.
-    pub fn finish(mut self, folder: &ModelFolder, history: &History) -> Result<()> {
-        let weights = artifact::sha256_of_file(&folder.path().join("model.safetensors"))?;
+    pub fn finish(mut self, folder: &ModelFolder, weights: &str, history: &History) -> Result<()> {
+        let weights = artifact::sha256_of_file(&folder.path().join(weights))?;
         self.outcome = Some(Outcome { steps: history.steps.len(), best_step: history.best_step, weights });
         self.write(folder)
     }

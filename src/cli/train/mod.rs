@@ -8,6 +8,8 @@ mod fit;
 #[cfg(feature = "neural")]
 mod linker;
 #[cfg(feature = "neural")]
+mod lora;
+#[cfg(feature = "neural")]
 mod manifest;
 mod nearest;
 #[cfg(feature = "neural")]
@@ -39,6 +41,9 @@ enum Job {
     /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
     #[cfg(feature = "neural")]
     Linker(Box<linker::Args>),
+    /// Fine-tune a language model by LoRA, or train a small one from nothing
+    #[cfg(feature = "neural")]
+    Lora(lora::Args),
 }
 
 /// Trains the model that was asked for.
@@ -55,5 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Ner(args) => ner::run(args),
         #[cfg(feature = "neural")]
         Job::Linker(args) => linker::run(args),
+        #[cfg(feature = "neural")]
+        Job::Lora(args) => lora::run(args),
     }
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::{
     fit::{Bar, FitArgs, defaults},
-    manifest::Manifest,
+    manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
     cli::DONE,
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let manifest = Manifest::begin(&folder, &(&args.encoder, &settings), training.fingerprint())?;
     let history = training.run(&folder, &mut Bar::new()?)?;
-    manifest.finish(&folder, &history)?;
+    manifest.finish(&folder, MODEL_WEIGHTS, &history)?;
     eprintln!("{}: written", args.output.display());
     Ok(DONE)
 }

@@ -1,0 +1,11 @@
+//! Fine-tuning of language models: chats with their answers come in, an adapter leaves, or a model.
+
+pub mod adapter;
+pub mod choices;
+pub mod compose;
+pub mod finetune;
+pub mod lessons;
+pub mod pretrain;
+mod task;
+
+pub use self::task::{AnswerTask, Example};
