@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 use minijinja::{Environment, ErrorKind, context};
 use serde_json::{Map, Value};
 
+use super::turns::{without_controls, without_system};
 use crate::{
     data::{Message, Role},
     error::{Error, Result},
@@ -128,7 +129,7 @@ impl Chat {
                     Role::User => "user",
                     Role::Assistant => "assistant",
                 };
-                serde_json::json!({ "role": role, "content": self.without_controls(content) })
+                serde_json::json!({ "role": role, "content": without_controls(&self.controls, content) })
             })
             .collect();
         let values = context! {
@@ -147,18 +148,6 @@ impl Chat {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoded = self.tokenizer.encode_fast(text, false);
         Ok(encoded.map_err(|_| self.refused("writes what the tokenizer refuses"))?.get_ids().to_vec())
-    }
-
-    /// Breaks control tokens that a text spells out (`<|eot_id|>`), so that no note can end its turn and begin another's.
-    fn without_controls(&self, mut content: String) -> String {
-        for control in self.controls.iter().filter(|control| !control.trim().is_empty()) {
-            if content.contains(control.as_str()) {
-                let mut broken = control.clone();
-                broken.insert(broken.chars().next().map_or(0, char::len_utf8), '\u{200b}');
-                content = content.replace(control.as_str(), &broken);
-            }
-        }
-        content
     }
 
     fn refused(&self, what: &str) -> Error {
@@ -197,15 +186,4 @@ fn source(folder: &Path, settings: &Map<String, Value>) -> Option<String> {
 fn token_text(token: Option<&Value>) -> String {
     let text = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
     text.unwrap_or_default().to_owned()
-}
-
-/// Puts the words of a system turn before those of the first user turn.
-fn without_system(messages: &[Message]) -> Vec<Message> {
-    let (system, mut rest): (Vec<Message>, Vec<Message>) =
-        messages.iter().cloned().partition(|message| message.role == Role::System);
-    if let Some(first) = rest.first_mut() {
-        let words = system.into_iter().map(|message| message.content).chain([std::mem::take(&mut first.content)]);
-        first.content = words.collect::<Vec<_>>().join("\n\n");
-    }
-    rest
 }

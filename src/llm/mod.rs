@@ -16,6 +16,8 @@ pub mod mistralrs;
 pub mod openai;
 pub mod restart;
 pub mod scripted;
+#[cfg(any(feature = "llm", feature = "neural"))]
+mod turns;
 
 pub use ask::{Asked, ask};
 pub use load::load;

@@ -24,7 +24,10 @@ use super::{
 use crate::{
     data::{Message, Role},
     error::{Error, Result},
-    llm::{Answer, Constraint, Finish, Request, Token},
+    llm::{
+        Answer, Constraint, Finish, Request, Token,
+        turns::{without_controls, without_system},
+    },
 };
 
 const NAME: &str = "mistral.rs";
@@ -178,7 +181,7 @@ impl Engine {
         let messages = if self.system_role { messages.to_vec() } else { without_system(messages) };
         let mut chat = TextMessages::new();
         for Message { role, content } in messages {
-            let content = self.without_controls(content);
+            let content = without_controls(&self.controls, content);
             let role = match role {
                 Role::System => TextMessageRole::System,
                 Role::User => TextMessageRole::User,
@@ -189,18 +192,6 @@ impl Engine {
         let tokens = self.model.tokenize(either::Either::Left(chat), None, false, true, Some(false)).await;
         // The engine's message could quote the chat, so it is not passed on.
         tokens.map_err(|_| refused("the model's chat template refuses the chat"))
-    }
-
-    /// Breaks control tokens that a text spells out (`<|eot_id|>`), so that no note can end its turn and begin another's.
-    fn without_controls(&self, mut content: String) -> String {
-        for control in self.controls.iter().filter(|control| !control.trim().is_empty()) {
-            if content.contains(control.as_str()) {
-                let mut broken = control.clone();
-                broken.insert(broken.chars().next().map_or(0, char::len_utf8), '\u{200b}');
-                content = content.replace(control.as_str(), &broken);
-            }
-        }
-        content
     }
 
     pub async fn takes_system_role(&self) -> Result<bool> {
@@ -305,17 +296,6 @@ fn sampling(temperature: f64, max_tokens: usize) -> SamplingParams {
         max_len: Some(max_tokens),
         ..SamplingParams::neutral()
     }
-}
-
-/// Puts the words of a system turn before those of the first user turn.
-fn without_system(messages: &[Message]) -> Vec<Message> {
-    let (system, mut rest): (Vec<Message>, Vec<Message>) =
-        messages.iter().cloned().partition(|message| message.role == Role::System);
-    if let Some(first) = rest.first_mut() {
-        let words = system.into_iter().map(|message| message.content).chain([std::mem::take(&mut first.content)]);
-        first.content = words.collect::<Vec<_>>().join("\n\n");
-    }
-    rest
 }
 
 pub(super) fn lost(reason: &str) -> Error {
