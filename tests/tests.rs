@@ -27,3 +27,5 @@ mod prompts;
 mod remote;
 #[cfg(feature = "neural")]
 mod train_encoder;
+#[cfg(feature = "neural")]
+mod train_lora;

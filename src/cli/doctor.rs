@@ -94,10 +94,10 @@ fn language_models() -> Result<String> {
     let engines = match (cfg!(feature = "llm"), cfg!(feature = "cuda")) {
         (false, _) => "left out of this build; `cargo build --release --features llm` brings them",
         (true, false) => {
-            "mistral.rs in this process (CPU), OpenAI-compatible servers; no model ships: name one with --model"
+            "mistral.rs in this process (CPU), OpenAI-compatible servers; noso-lm ships; another one with --model"
         }
         (true, true) => {
-            "mistral.rs in this process (CPU, CUDA), OpenAI-compatible servers; no model ships: name one with --model"
+            "mistral.rs in this process (CPU, CUDA), OpenAI-compatible servers; noso-lm ships; another one with --model"
         }
     };
     Ok(engines.into())

@@ -11,14 +11,16 @@ use super::{
     llm::LlmArgs,
 };
 use crate::{
-    config::PipelineConfig,
-    data::{AnnotatedDocument, Candidate, Coded, Coding, Document, Mention, Span},
+    config::{PipelineConfig, RerankEngine},
+    data::{AnnotatedDocument, Candidate, Coded, Coding, DecidedBy, Document, Mention, Span},
     eval::{
+        bootstrap::Bootstrap,
         calibration::{Binning, area_under_risk_coverage, expected_calibration_error, risk_coverage},
         linking::{LinkingAccuracy, linking_accuracy},
         loss::{CodedMention, Losses},
         metrics::{Annotation, DocumentCounts, Matching, Metrics},
         report::Report as Scores,
+        selection::{Asked, Selection},
     },
     icd::IcdCode,
     pipeline::{Pipeline, aggregate},
@@ -26,6 +28,8 @@ use crate::{
 
 /// Bins of the expected calibration error.
 const BINS: usize = 10;
+/// Draws of the interval of what a choice adds.
+const RESAMPLES: usize = 10_000;
 /// Coverages at which the risk is shown.
 const COVERAGES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
@@ -63,6 +67,9 @@ struct Report {
     documents: usize,
     linking_retrieved: LinkingAccuracy,
     linking_reranked: LinkingAccuracy,
+    /// What a language model's choice adds, on gold mentions whose words the index lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selection: Option<Selection>,
     /// Confidence of the first code of gold mentions.
     confidence_of_links: Confidence,
     /// Confidence of the first group of gold mentions.
@@ -106,10 +113,12 @@ impl Confidence {
 /// If the folder or a model cannot be loaded, or a stage fails.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let set = [args.llm.settings(), args.set.clone()].concat();
-    let pipeline = Pipeline::load(&PipelineConfig::load(&args.pipeline, &set)?)?;
+    let config = PipelineConfig::load(&args.pipeline, &set)?;
+    let pipeline = Pipeline::load(&config)?;
     let mut gold = load_annotated(&args.gold)?;
     gold.truncate(args.limit.unwrap_or(usize::MAX));
-    let report = measure(&pipeline, &gold)?;
+    let offered = (config.rerank.engine == RerankEngine::Llm).then_some(config.rerank.candidates);
+    let report = measure(&pipeline, &gold, offered)?;
     match args.format {
         Format::Json => super::show(serde_json::to_string_pretty(&report)?)?,
         Format::Table => print(&report)?,
@@ -117,13 +126,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(DONE)
 }
 
-fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Report> {
+/// Measures every stage; `offered` is the number of candidates that a language model chooses among, if one does.
+fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument], offered: Option<usize>) -> anyhow::Result<Report> {
     let documents: Vec<Document> = gold.iter().map(|annotated| annotated.document.clone()).collect();
     let (mentions, codes): (Vec<Vec<Mention>>, Vec<Vec<&IcdCode>>) = gold.iter().map(gold_mentions).unzip();
     let codes = codes.concat();
     let flat: Vec<Mention> = mentions.iter().flatten().cloned().collect();
     let retrieved = pipeline.retriever().retrieve(&flat)?;
-    let linked = codings(&documents, pipeline.link(&documents, mentions))?.concat();
+    let by_document = codings(&documents, pipeline.link(&documents, mentions))?;
+    let selection = offered.and_then(|offered| selection(&by_document, &retrieved, &codes, offered));
+    let linked = by_document.concat();
     let coded = codings(&documents, pipeline.code(&documents))?;
 
     let link = |right: fn(&IcdCode, &IcdCode) -> bool, confidence: fn(&Coding) -> f32| {
@@ -137,6 +149,7 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
         documents: gold.len(),
         linking_retrieved: accuracy(&codes, retrieved.iter().map(Vec::as_slice)),
         linking_reranked: accuracy(&codes, linked.iter().map(|coding| coding.candidates.as_slice())),
+        selection,
         confidence_of_links: link(|a, b| a == b, |coding| coding.confidence),
         confidence_of_groups: link(|a, b| a.group() == b.group(), |coding| coding.group_confidence),
         confidence_of_codes: Confidence::of(&code_confidences(gold, &coded)),
@@ -144,6 +157,29 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument]) -> anyhow::Result<Re
         relaxed: scores(gold, &coded, Matching::Relaxed),
         losses: losses(pipeline, gold, &coded),
     })
+}
+
+/// Compares the choices among `offered` candidates with the order in which they were `retrieved`, mention by mention.
+fn selection(
+    linked: &[Vec<Coding>],
+    retrieved: &[Vec<Candidate>],
+    gold: &[&IcdCode],
+    offered: usize,
+) -> Option<Selection> {
+    let mut mentions = retrieved.iter().zip(gold);
+    let mut asked = |coding: &Coding| {
+        let (candidates, gold) = mentions.next()?;
+        let candidates = &candidates[..offered.min(candidates.len())];
+        let right = candidates.iter().filter(|candidate| candidate.code == **gold).count();
+        (coding.decided_by != DecidedBy::Direct && !candidates.is_empty()).then(|| Asked {
+            chosen_right: coding.code.as_ref() == Some(gold),
+            first_right: candidates[0].code == **gold,
+            chance: right as f64 / candidates.len() as f64,
+        })
+    };
+    let documents: Vec<Vec<Asked>> =
+        linked.iter().map(|codings| codings.iter().filter_map(&mut asked).collect()).collect();
+    Selection::of(&documents, Bootstrap::new(RESAMPLES))
 }
 
 /// A figure over fewer documents than were given would be another figure, so one that fails ends the command.
@@ -228,6 +264,12 @@ fn print(report: &Report) -> crate::Result<()> {
     ))?;
     super::show(format_args!("Gold mentions, as retrieved\n{}\n", report.linking_retrieved))?;
     super::show(format_args!("Gold mentions, re-ranked\n{}\n", report.linking_reranked))?;
+    if let Some(selection) = &report.selection {
+        let mentions = selection.mentions;
+        super::show(format_args!(
+            "Choice among candidates, {mentions} gold mentions without a direct match\n{selection}\n"
+        ))?;
+    }
     super::show(format_args!("What became of the gold codes\n{}\n", report.losses))?;
     let mut sure = table(&["confidence of", "codings", "ECE", "AURC", "risk at 10 %", "25 %", "50 %", "75 %", "100 %"]);
     let rows = [

@@ -11,14 +11,14 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LlmConfig {
-    /// Folder in Hugging Face form, `.gguf` file, or hub id. Needed unless `servers` is given.
+    /// Folder in Hugging Face form, `.gguf` file, or hub id. Default: the shipped model, unless `servers` are given.
     pub model: Option<String>,
     /// Addresses of OpenAI-compatible servers, such as `http://127.0.0.1:8000/v1`; the run is spread over them. Default: none,
     /// the model runs in this process.
     pub servers: Vec<String>,
-    /// LoRA adapter (PEFT folder) for extraction. Default: none.
+    /// LoRA adapter (PEFT folder) for extraction. Default: none; with the shipped model, its own.
     pub adapter_ner: Option<PathBuf>,
-    /// LoRA adapter (PEFT folder) for selection, rewording and descending. Default: none.
+    /// LoRA adapter (PEFT folder) for selection, rewording and descending. Default: none; with the shipped model, its own.
     pub adapter_rerank: Option<PathBuf>,
     /// Where the model runs. Default `auto`: the first GPU if this build has CUDA and one is there.
     pub device: Device,
@@ -124,7 +124,29 @@ impl Default for LlmConfig {
     }
 }
 
+/// Prompts that the shipped model was taught; it knows no other.
+const SHIPPED_PROMPTS: [&str; 2] = ["ner-short-ru", "select-short-ru"];
+
+impl PipelineConfig {
+    /// Returns the name of the prompt that asks for the diagnoses of a document.
+    pub fn extract_prompt(&self) -> &str {
+        let usual = if self.llm.asks_shipped() { SHIPPED_PROMPTS[0] } else { "ner-ru" };
+        self.ner.llm.prompt.as_deref().unwrap_or(usual)
+    }
+
+    /// Returns the name of the prompt that asks for the candidate that fits.
+    pub fn select_prompt(&self) -> &str {
+        let usual = if self.llm.asks_shipped() { SHIPPED_PROMPTS[1] } else { "select-ru" };
+        self.rerank.llm.prompt.as_deref().unwrap_or(usual)
+    }
+}
+
 impl LlmConfig {
+    /// Tells whether the shipped model is meant: neither a model nor a server is named.
+    pub fn asks_shipped(&self) -> bool {
+        self.model.is_none() && self.servers.is_empty()
+    }
+
     /// Returns how many requests a model in process, or each server, may be given at a time. The engine may take fewer.
     pub fn requests_in_flight(&self) -> usize {
         self.max_in_flight.unwrap_or(if self.servers.is_empty() { 1 } else { 8 })
@@ -135,8 +157,8 @@ impl LlmConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractConfig {
-    /// Built-in prompt or prompt file. Default `ner-ru`.
-    pub prompt: String,
+    /// Built-in prompt or prompt file. Default `ner-ru`, or with the shipped model the one that it was taught.
+    pub prompt: Option<String>,
     /// `free` (the paper's) or `verbatim` (only words of the document can be said). Default `verbatim`.
     pub decoding: ExtractDecoding,
     /// Most Levenshtein edits between quoted words and the text, 0 to 8. Default: a quarter of the characters, at most 2. The
@@ -167,7 +189,7 @@ pub enum ExtractDecoding {
 impl Default for ExtractConfig {
     fn default() -> Self {
         Self {
-            prompt: "ner-ru".into(),
+            prompt: None,
             decoding: ExtractDecoding::Verbatim,
             max_edits: None,
             max_items: 64,
@@ -183,10 +205,12 @@ impl Default for ExtractConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectConfig {
-    /// Built-in prompt or prompt file. Default `select-ru`.
-    pub prompt: String,
+    /// Built-in prompt or prompt file. Default `select-ru`, or with the shipped model the one that it was taught.
+    pub prompt: Option<String>,
     /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
     pub decoding: SelectDecoding,
+    /// In which order candidates are offered. Default `ranked`.
+    pub order: Order,
     /// Whether 0, none of these, may be answered. Default: as the prompt says.
     pub none_allowed: Option<bool>,
     /// Whether an index entry with the mention's words is taken without asking. Default yes, as in the paper.
@@ -215,6 +239,16 @@ pub enum SelectDecoding {
     Choice,
 }
 
+/// In which order candidates are offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// As retrieval ranks them.
+    Ranked,
+    /// In another one for each mention, the same in each run: the rank tells nothing. In training, another one each time.
+    Shuffled,
+}
+
 /// What an answer that cannot be used leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -238,8 +272,9 @@ pub enum ReportedSpan {
 impl Default for SelectConfig {
     fn default() -> Self {
         Self {
-            prompt: "select-ru".into(),
+            prompt: None,
             decoding: SelectDecoding::Choice,
+            order: Order::Ranked,
             none_allowed: None,
             direct_match: true,
             on_bad_answer: OnBadAnswer::Reject,
@@ -319,11 +354,12 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
             "a model and no stage that asks it",
         ));
     }
-    if asks && llm.model.is_none() && llm.servers.is_empty() {
+    let taught = config.extract_prompt() == SHIPPED_PROMPTS[0] && config.select_prompt() == SHIPPED_PROMPTS[1];
+    if asks && llm.asks_shipped() && (!taught || second_look.rounds > 1) {
         return Err(setting(
             "llm.model",
             "a model folder, .gguf file or hub id (--model), or a server (--server)",
-            "none",
+            "none, and the shipped model answers no prompts but its own, without a second look",
         ));
     }
     if config.retrieval.unit == CandidateUnit::Entry && config.rerank.engine == RerankEngine::Nearest {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::encoder::{EncoderConfig, Pooling, Preset};
 pub use self::llm::{
-    Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, ReportedSpan, SecondLookConfig,
+    Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, Order, ReportedSpan, SecondLookConfig,
     SelectConfig, SelectDecoding, Structured,
 };
 use crate::error::{Error, Result};

@@ -7,3 +7,4 @@ pub mod linking;
 pub mod loss;
 pub mod metrics;
 pub mod report;
+pub mod selection;

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use minijinja::{Environment, ErrorKind, context};
 use serde_json::{Map, Value};
 
-use super::turns::{without_controls, without_system};
+use super::turns::{control_tokens, end_tokens, without_controls, without_system};
 use crate::{
     data::{Message, Role},
     error::{Error, Result},
@@ -67,18 +67,14 @@ impl Chat {
         template
             .add_template_owned("chat", source.replace("[::-1]", "|reverse"))
             .map_err(|e| broken(format!("its chat template: {}", e.kind()), damaged))?;
-        let added = tokenizer.get_added_tokens_decoder();
-        let mut controls: Vec<String> =
-            added.into_values().filter(|token| token.special).map(|token| token.content).collect();
-        controls.sort();
         let token = |key: &str| token_text(settings.get(key));
         let mut chat = Self {
             bos: token("bos_token"),
             eos: token("eos_token"),
             name,
             template,
+            controls: control_tokens(&tokenizer),
             tokenizer,
-            controls,
             system_role: true,
         };
         let turn = |role| Message { role, content: "?".into() };
@@ -108,10 +104,35 @@ impl Chat {
         };
         // What stands behind the token that ends the turn is never asked for.
         let end = self.controls.iter().filter_map(|control| Some(rest.find(control.as_str())? + control.len())).min();
+        let rest = &rest[..end.unwrap_or(rest.len())];
         let mut ids = self.encode(&question)?;
         let answer = ids.len();
-        ids.extend(self.encode(&rest[..end.unwrap_or(rest.len())])?);
+        // Some tokenizers put a blank before a text of its own, which no model writes within a chat.
+        match self.encode(&format!("{question}{rest}"))? {
+            whole if whole.starts_with(&ids) => ids = whole,
+            _ => ids.extend(self.encode(rest)?),
+        }
         Ok(AnsweredChat { ids, answer })
+    }
+
+    /// Returns the tokens that write `text` at the start of an answer: without the blank that some tokenizers put before a text.
+    ///
+    /// # Errors
+    /// - [`Error::Generation`] if the tokenizer refuses it.
+    pub fn answer_start(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.encode(text)?;
+        let blank = |id: &u32| self.tokenizer.decode(&[*id], true).is_ok_and(|text| text.trim().is_empty());
+        let blanks = ids.iter().take_while(|id| blank(id)).count();
+        Ok(ids[blanks.min(ids.len().saturating_sub(1))..].to_vec())
+    }
+
+    /// Returns the tokens that end a turn or a text, in order.
+    pub fn ends(&self) -> Vec<u32> {
+        let mut ends = end_tokens(&self.tokenizer);
+        ends.extend(self.tokenizer.token_to_id(&self.eos));
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 
     /// Returns the tokenizer.

@@ -7,6 +7,10 @@ pub mod answer;
 mod ask;
 #[cfg(feature = "neural")]
 pub mod chat;
+#[cfg(any(feature = "llm", feature = "neural"))]
+mod grammar;
+#[cfg(any(feature = "llm", feature = "neural"))]
+mod labels;
 mod load;
 #[cfg(feature = "llm")]
 pub mod merge;
@@ -14,13 +18,19 @@ pub mod merge;
 pub mod mistralrs;
 #[cfg(feature = "llm")]
 pub mod openai;
+#[cfg(feature = "neural")]
+pub mod own;
 pub mod restart;
 pub mod scripted;
+#[cfg(feature = "llm")]
+mod shipped;
 #[cfg(any(feature = "llm", feature = "neural"))]
 mod turns;
 
 pub use ask::{Asked, ask};
 pub use load::load;
+#[cfg(feature = "llm")]
+pub use shipped::filled_in;
 
 use crate::{data::Message, error::Result};
 
@@ -105,6 +115,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Makes the answer that a distribution over labels stands for: the likeliest, the first of several.
+    pub fn chosen(labels: &[String], shares: Vec<f32>, prompt_tokens: usize, answer_tokens: usize) -> Self {
+        let best = (0..labels.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]).then(b.cmp(&a))).unwrap_or(0);
+        Self {
+            text: labels.get(best).cloned().unwrap_or_default(),
+            finish: Finish::Stop,
+            tokens: Vec::new(),
+            choice: Some(shares),
+            prompt_tokens,
+            answer_tokens,
+        }
+    }
+
     /// Returns the probability of the whole answer, its stop token included, or `None` where the engine does not tell.
     pub fn probability(&self) -> Option<f32> {
         let sum: f32 = self.tokens.iter().map(|token| token.log_probability).sum();

@@ -49,7 +49,7 @@ impl Pipeline {
     pub fn with_models(config: &PipelineConfig, models: &Models) -> Result<Self> {
         // The recogniser shares nothing with the rest, and start-up is what a user waits for.
         let (ner, linking) = rayon::join(
-            || load_ner(&config.ner, models.extract.as_ref()),
+            || load_ner(config, models.extract.as_ref()),
             || {
                 let encoder = load_encoder(&config.retrieval)?;
                 let retriever = load_retriever(&config.retrieval, &encoder)?;
@@ -88,6 +88,9 @@ impl Models {
     /// # Errors
     /// Those of [`llm::load`].
     pub fn load(config: &PipelineConfig) -> Result<Self> {
+        #[cfg(feature = "llm")]
+        let settings = &llm::filled_in(&config.llm)?;
+        #[cfg(not(feature = "llm"))]
         let settings = &config.llm;
         let (extracts, selects) = (config.ner.engine == NerEngine::Llm, config.rerank.engine == RerankEngine::Llm);
         let load = |adapter: &Option<PathBuf>| llm::load(settings, adapter.as_deref());
@@ -105,10 +108,10 @@ impl Models {
 fn check_prompts(config: &PipelineConfig) -> Result<()> {
     let look = &config.second_look;
     let prompts = [
-        (config.ner.engine == NerEngine::Llm, &config.ner.llm.prompt, Task::Extract),
-        (config.rerank.engine == RerankEngine::Llm, &config.rerank.llm.prompt, Task::Select),
-        (look.rounds > 1, &look.reword, Task::Reword),
-        (look.rounds > 2 && !look.descend.is_empty(), &look.descend, Task::Descend),
+        (config.ner.engine == NerEngine::Llm, config.extract_prompt(), Task::Extract),
+        (config.rerank.engine == RerankEngine::Llm, config.select_prompt(), Task::Select),
+        (look.rounds > 1, look.reword.as_str(), Task::Reword),
+        (look.rounds > 2 && !look.descend.is_empty(), look.descend.as_str(), Task::Descend),
     ];
     let mut needed = prompts.into_iter().filter(|(needed, ..)| *needed);
     needed.try_for_each(|(_, name, task)| Prompt::load_for(name, task).map(drop))
@@ -124,18 +127,19 @@ fn asked_documents(config: &LlmConfig) -> usize {
     }
 }
 
-fn load_ner(config: &NerConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box<dyn Ner>> {
-    match config.engine {
+fn load_ner(config: &PipelineConfig, model: Option<&Arc<dyn Generate>>) -> Result<Box<dyn Ner>> {
+    let ner = &config.ner;
+    match ner.engine {
         NerEngine::Llm => {
             let model = model.cloned().ok_or_else(no_model)?;
-            let settings = config.llm.clone();
+            let settings = ner.llm.clone();
             let examples =
                 settings.examples.as_deref().filter(|_| settings.shots > 0).map(load_examples).transpose()?;
-            let prompt = Prompt::load_for(&settings.prompt, Task::Extract)?;
+            let prompt = Prompt::load_for(config.extract_prompt(), Task::Extract)?;
             Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
         }
-        NerEngine::Bert => load_bert(config),
-        NerEngine::Crf => Ok(Box::new(match &config.model {
+        NerEngine::Bert => load_bert(ner),
+        NerEngine::Crf => Ok(Box::new(match &ner.model {
             Some(path) => CrfNer::load(path)?,
             None => CrfNer::shipped()?,
         })),
@@ -174,7 +178,7 @@ fn load_rerank(
     match rerank.engine {
         RerankEngine::Llm => {
             let model = model.cloned().ok_or_else(no_model)?;
-            let prompt = Prompt::load_for(&rerank.llm.prompt, Task::Select)?;
+            let prompt = Prompt::load_for(config.select_prompt(), Task::Select)?;
             let settings = rerank.llm.clone();
             let mut engine = LlmRerank::new(model.clone(), prompt, settings, rerank.candidates);
             if let Some(folder) = rerank.llm.examples.as_deref().filter(|_| rerank.llm.shots > 0) {

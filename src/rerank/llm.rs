@@ -4,10 +4,11 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Linking, Rerank};
 use crate::{
-    config::{OnBadAnswer, ReportedSpan, SelectConfig, SelectDecoding},
+    config::{OnBadAnswer, Order, ReportedSpan, SelectConfig, SelectDecoding},
     data::{Candidate, Coded, Coding, DecidedBy, Document, Exchange, FaultyAnswer, Mention, Span, Step, Trace},
     error::Result,
     icd::IcdCode,
@@ -75,7 +76,8 @@ impl LlmRerank {
 
     /// Makes an example of a question whose right code is known; `None` if that is not offered and 0 may not be answered.
     pub fn shot(&self, question: &Question<'_>, right: &IcdCode) -> Option<Shot> {
-        let place = question.candidates.iter().position(|candidate| candidate.code == *right);
+        let order = self.order(question.words, question.candidates.len());
+        let place = order.iter().position(|&place| question.candidates[place].code == *right);
         let answer = match place {
             Some(place) => (place + 1).to_string(),
             None if self.none_allowed() => "0".to_owned(),
@@ -111,8 +113,18 @@ impl LlmRerank {
 
     /// Returns what the prompt's templates are filled with.
     fn variables(&self, Question { document, words, candidates, .. }: &Question<'_>) -> Map<String, Value> {
-        let candidates: Vec<&Candidate> = candidates.iter().collect();
+        let order = self.order(words, candidates.len());
+        let candidates: Vec<&Candidate> = order.into_iter().map(|place| &candidates[place]).collect();
         select_variables(words, &document.text, &candidates, self.none_allowed())
+    }
+
+    /// Returns the places of candidates in the order in which they are offered.
+    fn order(&self, words: &str, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        if self.settings.order == Order::Shuffled {
+            order.sort_by_cached_key(|place| xxh3_64(format!("{place} {words}").as_bytes()));
+        }
+        order
     }
 
     fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
@@ -120,11 +132,17 @@ impl LlmRerank {
         // Where 0 may be answered, its probability stands before those of the candidates.
         let none = usize::from(self.none_allowed());
         let labels = asked.answer.choice.as_deref().filter(|labels| labels.len() == none + question.candidates.len());
-        let shares = labels.and_then(|labels| labels.get(none..)).map(<[f32]>::to_vec);
+        let order = self.order(question.words, question.candidates.len());
+        let shares = labels.and_then(|labels| labels.get(none..)).map(|offered| {
+            let mut shares = vec![0.0; offered.len()];
+            order.iter().zip(offered).for_each(|(&place, share)| shares[place] = *share);
+            shares
+        });
         let (chosen, label, outcome) = match parsed.chosen {
-            Some(Chosen::Candidate(place)) => {
+            Some(Chosen::Candidate(number)) => {
+                let place = order.get(number).copied().unwrap_or(number);
                 let code = question.candidates.get(place).map(|candidate| candidate.code.to_string());
-                (Some(place), Some(place + none), code.unwrap_or_default())
+                (Some(place), Some(number + none), code.unwrap_or_default())
             }
             Some(Chosen::None) => (None, Some(0), "none of these".to_owned()),
             None => (None, None, "not usable".to_owned()),

@@ -10,20 +10,26 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    card::Card,
     fit::Bar,
     manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
+    artifact::write_atomic,
     catalog::Catalog,
     cli::{DONE, corpus::load_annotated, load_catalog},
     config::Device,
     data::AnnotatedDocument,
     embed::{Embed, bert::device, ngram::NgramEncoder},
     error::{Error, Result},
-    nn::fit::{ModelFolder, fingerprint},
+    nn::{
+        decoder::Lora,
+        fit::{History, ModelFolder, fingerprint},
+    },
     train::lora::{
         adapter,
-        finetune::{AdapterSettings, FinetuneSettings, Finetuning, Lessons},
+        finetune::{AdapterSettings, Counts, FinetuneSettings, Finetuning, Kind},
+        lessons::Lessons,
         pretrain::{PretrainSettings, pretrain},
     },
 };
@@ -48,6 +54,9 @@ pub struct Args {
     /// Folder to write: a model, or a folder of adapters
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// Train all weights instead of an adapter's, and write whole models
+    #[arg(long)]
+    full: bool,
     /// Go on with an earlier run of the same command that was cut off
     #[arg(long)]
     resume: bool,
@@ -59,6 +68,8 @@ pub struct Args {
 struct Job {
     /// Annotated folders to learn from.
     corpus: Vec<PathBuf>,
+    /// Whose texts they are; the model card says so.
+    attribution: Option<String>,
     /// Annotated folders to choose the best checkpoint on.
     #[serde(default)]
     tune: Vec<PathBuf>,
@@ -67,7 +78,7 @@ struct Job {
     /// Where it runs. Default `auto`.
     #[serde(default = "auto")]
     device: Device,
-    /// Folder of the base model.
+    /// Folder of the base model, which adapters are put on or pretraining goes on from.
     base: Option<PathBuf>,
     /// Adapters.
     #[serde(default)]
@@ -88,10 +99,11 @@ fn auto() -> Device {
 /// # Errors
 /// If the file is no job, a corpus cannot be read or teaches nothing, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let job = args.job()?;
+    let mut job = args.job()?;
+    job.finetune.full |= args.full;
     match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
-        (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
+        (_, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
         _ => bail!("{}: expected either `base` with one `adapter` or more, or `pretrain`", args.config.display()),
     }
 }
@@ -108,12 +120,19 @@ impl Args {
         })
     }
 
+    /// Keeps the job's file with the run.
+    fn keep(&self, folder: &ModelFolder) -> Result<()> {
+        let text = std::fs::read(&self.config).map_err(|e| Error::read(&self.config, e))?;
+        write_atomic(&folder.place().folder.join("config.toml"), &text)
+    }
+
     fn finetune(&self, job: &Job, base: &Path) -> anyhow::Result<ExitCode> {
         let names: Vec<&str> = job.adapter.iter().map(|adapter| adapter.name.as_str()).collect();
         let simple = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "..";
         if let Some(wrong) = names.iter().enumerate().find(|(at, name)| !simple(name) || names[..*at].contains(name)) {
             bail!("adapter `{}`: expected a folder's name that no other adapter has", wrong.1);
         }
+        job.adapter.iter().try_for_each(|adapter| adapter.prompt().map(drop))?;
         let folders = names
             .iter()
             .map(|name| ModelFolder::claim(&self.output.join(name), self.resume))
@@ -124,12 +143,14 @@ impl Args {
         for (one, folder) in job.adapter.iter().zip(&folders) {
             let settings = Described { base, adapter: one, finetune: finetuning.settings() };
             let manifest = Manifest::begin(folder, &settings, read.fingerprint())?;
-            let lessons =
-                Lessons { taught: &read.taught, held_out: &read.tune, catalog: &read.catalog, encoder: &read.encoder };
-            let (history, counts) = finetuning.train(one, &lessons, folder, &mut watch)?;
-            manifest.finish(folder, adapter::WEIGHTS_FILE, &history)?;
-            let (path, counts) = (folder.path().display(), serde_json::to_string(&counts)?);
-            eprintln!("{path}: written; texts {counts}");
+            self.keep(folder)?;
+            let (history, counts) = finetuning.train(one, &read.lessons(), folder, &mut watch)?;
+            job.card(base, one, finetuning.settings(), &counts, &history, folder).write(folder.path())?;
+            let weights = if job.finetune.full { MODEL_WEIGHTS } else { adapter::WEIGHTS_FILE };
+            manifest.finish(folder, weights, &history)?;
+            let Counts { taught, held_out, cut, left_out } = counts;
+            let path = folder.path().display();
+            eprintln!("{path}: written; {taught} texts taught, {held_out} held out, {cut} cut, {left_out} left out");
         }
         Ok(DONE)
     }
@@ -139,7 +160,9 @@ impl Args {
         let folder = ModelFolder::claim(&self.output, self.resume)?;
         let read = job.read()?;
         let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
-        let history = pretrain(&read.taught, &read.catalog, &read.encoder, settings, &folder, &mut Bar::new()?)?;
+        self.keep(&folder)?;
+        let history = pretrain(&read.lessons(), job.base.as_deref(), settings, &folder, &mut Bar::new()?)?;
+        job.card_of_new(settings, &history, &folder).write(folder.path())?;
         manifest.finish(&folder, MODEL_WEIGHTS, &history)?;
         eprintln!("{}: written", self.output.display());
         Ok(DONE)
@@ -163,6 +186,10 @@ struct Read {
 }
 
 impl Read {
+    fn lessons(&self) -> Lessons<'_> {
+        Lessons { taught: &self.taught, held_out: &self.tune, catalog: &self.catalog, encoder: &self.encoder }
+    }
+
     fn fingerprint(&self) -> u64 {
         let texts = self.taught.iter().chain(&self.tune).map(|annotated| annotated.document.text.as_str());
         fingerprint(texts.collect::<Vec<_>>())
@@ -170,6 +197,86 @@ impl Read {
 }
 
 impl Job {
+    fn card<'a>(
+        &'a self,
+        base: &'a Path,
+        adapter: &AdapterSettings,
+        settings: &'a FinetuneSettings,
+        counts: &Counts,
+        history: &'a History,
+        folder: &ModelFolder,
+    ) -> Card<'a> {
+        let (task, option) = match adapter.task {
+            Kind::Ner => ("writes out the diagnoses of a clinical note", "ner"),
+            Kind::Rerank => ("chooses the ICD-10 code of a diagnosis among candidates, by number", "rerank"),
+        };
+        let (path, base_path) = (folder.path().display(), base.display());
+        let mut trained = vec![
+            ("Texts taught", counts.taught.to_string()),
+            ("Texts held out", counts.held_out.to_string()),
+            ("Texts cut", counts.cut.to_string()),
+            ("Texts left out", counts.left_out.to_string()),
+            ("Most tokens a text", settings.max_tokens.to_string()),
+        ];
+        let (summary, model) = if settings.full {
+            (format!("A language model that {task}, trained from `{base_path}`."), format!("--model {path}"))
+        } else {
+            let Lora { rank, alpha, dropout, targets } = &settings.lora;
+            trained.extend([
+                ("Rank", rank.to_string()),
+                ("α", alpha.to_string()),
+                ("Dropout", dropout.to_string()),
+                ("Projections", targets.join(", ")),
+            ]);
+            let summary = format!("A LoRA adapter with which `{base_path}` {task}.");
+            (summary, format!("--model {base_path} --adapter-{option} {path}"))
+        };
+        let prompt = adapter.prompt.as_deref().map(|name| format!(" --set {option}.llm.prompt={name}"));
+        Card {
+            name: adapter.name.clone(),
+            base: (!settings.full).then_some(base),
+            summary,
+            corpus: &self.corpus,
+            attribution: self.attribution.as_deref(),
+            settings: trained,
+            fit: &settings.fit,
+            history,
+            usage: format!("noso code --pipeline llm {model}{} 'Хр. гастрит'", prompt.unwrap_or_default()),
+        }
+    }
+
+    fn card_of_new<'a>(
+        &'a self,
+        settings: &'a PretrainSettings,
+        history: &'a History,
+        folder: &ModelFolder,
+    ) -> Card<'a> {
+        let PretrainSettings { sizes, extract, select, .. } = settings;
+        Card {
+            name: folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            base: None,
+            summary: "A small language model, trained from nothing to write out the diagnoses of a clinical note and to choose the ICD-10 \
+                      code of a diagnosis among candidates. It can do nothing else."
+                .to_owned(),
+            corpus: &self.corpus,
+            attribution: self.attribution.as_deref(),
+            settings: vec![
+                ("Layers", sizes.layers.to_string()),
+                ("Numbers a token", sizes.hidden.to_string()),
+                ("Heads", sizes.heads.to_string()),
+                ("Vocabulary", sizes.vocabulary.to_string()),
+                ("Texts an epoch", settings.examples.to_string()),
+            ],
+            fit: &settings.fit,
+            history,
+            usage: format!(
+                "noso code --pipeline llm --model {} --set llm.context_tokens={} \\\n    --set ner.llm.prompt={extract} --set rerank.llm.prompt={select} 'Хр. гастрит'",
+                folder.path().display(),
+                sizes.positions
+            ),
+        }
+    }
+
     fn read(&self) -> anyhow::Result<Read> {
         let load = |folders: &[PathBuf]| -> anyhow::Result<Vec<AnnotatedDocument>> {
             let all = folders.iter().map(|folder| load_annotated(folder)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -1,5 +1,7 @@
 //! `noso train`: from a corpus to a model. One file a job.
 
+#[cfg(feature = "neural")]
+mod card;
 mod crf;
 #[cfg(feature = "neural")]
 mod encoder;

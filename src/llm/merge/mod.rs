@@ -59,6 +59,28 @@ pub fn merged(model: &Path, adapter: &Path, cache: &Path) -> Result<PathBuf> {
     Merge::open(model, adapter)?.cached(cache, &|_| ())
 }
 
+/// Writes files into `folder` by their paths within it; where they lie there already, nothing is done.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written.
+pub(super) fn unpack<'a, I: Iterator<Item = (&'a str, &'a [u8])>>(folder: &Path, files: impl Fn() -> I) -> Result<()> {
+    let is_there =
+        || files().all(|(name, bytes)| folder.join(name).metadata().is_ok_and(|file| file.len() == bytes.len() as u64));
+    if is_there() {
+        return Ok(());
+    }
+    let _lock = write::lock(folder.parent().unwrap_or(folder))?;
+    if is_there() {
+        return Ok(());
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    }
+    write::publish(folder, |partial| {
+        files().try_for_each(|(name, bytes)| artifact::write_atomic(&partial.join(name), bytes))
+    })
+}
+
 /// Returns the user's folder for merged models: `merged` in `NOSO_HOME`, else `noso/merged` in the user's cache folder.
 pub fn cache_folder() -> PathBuf {
     let home = std::env::home_dir().unwrap_or_else(std::env::temp_dir);

@@ -16,8 +16,7 @@ use mistralrs::{
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    choice::{LabelTrie, Scorer},
-    grammar,
+    choice::Scorer,
     record::{self, Heartbeat, Record},
     stage::{Limits, Staged},
 };
@@ -25,7 +24,8 @@ use crate::{
     data::{Message, Role},
     error::{Error, Result},
     llm::{
-        Answer, Constraint, Finish, Request, Token,
+        Answer, Constraint, Finish, Request, Token, grammar,
+        labels::LabelTrie,
         turns::{without_controls, without_system},
     },
 };
@@ -145,15 +145,7 @@ impl Engine {
             self.run(job, vec![heart, processor]).await?;
         }
         let choice = scorer.distribution();
-        let best = (0..labels.len()).max_by(|&a, &b| choice[a].total_cmp(&choice[b]).then(b.cmp(&a))).unwrap_or(0);
-        Ok(Answer {
-            text: labels.get(best).cloned().unwrap_or_default(),
-            finish: Finish::Stop,
-            tokens: Vec::new(),
-            choice: Some(choice),
-            prompt_tokens: prompt.len(),
-            answer_tokens,
-        })
+        Ok(Answer::chosen(labels, choice, prompt.len(), answer_tokens))
     }
 
     /// Returns the tokens that write `label` at the start of an answer: without the blank that some tokenizers put before a text.

@@ -114,22 +114,3 @@ fn quantization(name: &str, device: &mistralrs::Device) -> Result<mistralrs::Isq
         got: name.into(),
     })
 }
-
-/// Finds the tokens that, by their names, end a text or a turn.
-pub(super) fn end_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<u32> {
-    const NAMES: [&str; 7] =
-        ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|im_end|>", "<|end|>", "<eos>"];
-    let mut ends: Vec<u32> = NAMES.iter().filter_map(|name| tokenizer.token_to_id(name)).collect();
-    ends.sort_unstable();
-    ends.dedup();
-    ends
-}
-
-/// Lists the spellings of control tokens.
-pub(super) fn control_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {
-    let added = tokenizer.get_added_tokens_decoder();
-    let mut controls: Vec<String> =
-        added.into_values().filter(|token| token.special).map(|token| token.content).collect();
-    controls.sort();
-    controls
-}

@@ -8,7 +8,6 @@
 mod choice;
 mod engine;
 mod gguf;
-mod grammar;
 mod hub;
 mod load;
 mod record;
@@ -26,11 +25,14 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 pub(super) use self::hub::resolve;
 use self::{
     engine::{Engine, Job, finished, lost},
-    load::{control_tokens, end_tokens, guarded, load_model, load_tokenizer, max_in_flight},
+    load::{guarded, load_model, load_tokenizer, max_in_flight},
     record::{Heartbeat, Record},
     stage::{Limits, Staged, load_error},
 };
-use super::{Answer, Generate, Request};
+use super::{
+    Answer, Generate, Request,
+    turns::{control_tokens, end_tokens},
+};
 use crate::{config::LlmConfig, data::Message, error::Result};
 
 /// A language model in this process.

@@ -13,6 +13,8 @@ use std::{
 
 use mistralrs::{CustomLogitsProcessor, Tensor};
 
+use crate::llm::labels::log_softmax;
+
 /// Tells when an engine last took a step.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
@@ -92,14 +94,6 @@ pub(super) fn recorder(
         }
         Ok(logits.clone())
     })
-}
-
-/// Returns the natural logarithm of the softmax of `logits`.
-pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
-    let total = most + sum.ln() as f32;
-    logits.iter().map(|logit| logit - total).collect()
 }
 
 #[cfg(test)]

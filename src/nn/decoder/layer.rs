@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// Keys `(tokens, width)` and values of a sequence's tokens.
+pub(super) type KeysAndValues = [Tensor; 2];
+
 /// Attention and feed-forward part, each after a normalisation and added to what went in.
 #[derive(Clone)]
 pub(super) struct Layer {
@@ -142,8 +145,19 @@ impl Layer {
     ) -> Result<Tensor> {
         let normal = ops::rms_norm(x, &self.attention_norm, self.epsilon)?;
         let x = (x + self.attention.forward(&normal, lengths, angles, masks.as_deref_mut())?)?;
-        let normal = ops::rms_norm(&x, &self.feed_forward_norm, self.epsilon)?;
-        Ok((&x + self.feed_forward.forward(&normal, masks)?)?)
+        self.feed(&x, masks)
+    }
+
+    /// Computes `(tokens, hidden)` for the next tokens of one sequence: all of its first ones, or one that follows those `known`, to
+    /// which its keys and values are added.
+    pub fn next(&self, x: &Tensor, angles: &Angles, known: &mut Option<KeysAndValues>) -> Result<Tensor> {
+        let normal = ops::rms_norm(x, &self.attention_norm, self.epsilon)?;
+        self.feed(&(x + self.attention.next(&normal, angles, known)?)?, None)
+    }
+
+    fn feed(&self, x: &Tensor, masks: Option<&mut Masks>) -> Result<Tensor> {
+        let normal = ops::rms_norm(x, &self.feed_forward_norm, self.epsilon)?;
+        Ok((x + self.feed_forward.forward(&normal, masks)?)?)
     }
 
     pub fn detached(&self) -> Self {
@@ -203,14 +217,36 @@ impl Attention {
     }
 
     fn forward(&self, x: &Tensor, lengths: &[usize], angles: &Angles, mut masks: Option<&mut Masks>) -> Result<Tensor> {
-        let [mut queries, mut keys, values] = self.inputs.forward(x, masks.as_deref_mut())?;
+        let [queries, keys, values] = self.turned(x, angles, masks.as_deref_mut())?;
+        let context = ops::attention(&queries, &keys, &values, lengths, self.heads, masks.as_deref_mut())?;
+        self.output.forward(&context, masks)
+    }
+
+    /// See [`Layer::next`].
+    fn next(&self, x: &Tensor, angles: &Angles, known: &mut Option<KeysAndValues>) -> Result<Tensor> {
+        let [queries, keys, values] = self.turned(x, angles, None)?;
+        let (context, all) = match known.take() {
+            None => {
+                let lengths = [queries.dim(0)?];
+                (ops::attention(&queries, &keys, &values, &lengths, self.heads, None)?, [keys, values])
+            }
+            Some([before, values_before]) => {
+                let (keys, values) = (Tensor::cat(&[before, keys], 0)?, Tensor::cat(&[values_before, values], 0)?);
+                (ops::attention_of_last(&queries, &keys, &values, self.heads)?, [keys, values])
+            }
+        };
+        *known = Some(all);
+        self.output.forward(&context, None)
+    }
+
+    /// Computes queries, keys and values, the first two turned by their positions.
+    fn turned(&self, x: &Tensor, angles: &Angles, masks: Option<&mut Masks>) -> Result<[Tensor; 3]> {
+        let [mut queries, mut keys, values] = self.inputs.forward(x, masks)?;
         if let Some([of_queries, of_keys]) = &self.head_norms {
             queries = self.normalise_heads(&queries, of_queries)?;
             keys = self.normalise_heads(&keys, of_keys)?;
         }
-        let (queries, keys) = (ops::rotate(&queries, angles)?, ops::rotate(&keys, angles)?);
-        let context = ops::attention(&queries, &keys, &values, lengths, self.heads, masks.as_deref_mut())?;
-        self.output.forward(&context, masks)
+        Ok([ops::rotate(&queries, angles)?, ops::rotate(&keys, angles)?, values])
     }
 
     fn normalise_heads(&self, x: &Tensor, scale: &Tensor) -> Result<Tensor> {

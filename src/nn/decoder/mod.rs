@@ -1,14 +1,16 @@
 //! Decoders of the Llama kind: packed token ids come in, a vector a token leaves, and the scores of the next token.
 
+mod cache;
 mod config;
 mod folder;
 mod layer;
 mod projection;
 mod rotary;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub use self::{
+    cache::Cache,
     config::{DecoderConfig, Family},
     folder::LanguageModel,
     projection::Lora,
@@ -75,12 +77,17 @@ impl Decoder {
         &self.config
     }
 
+    /// Returns where the weights lie.
+    pub fn device(&self) -> &Device {
+        self.words.device()
+    }
+
     /// Computes the last layer's vectors, normalised. Returns `(tokens, hidden)`. `masks` switches dropout on.
     ///
     /// # Errors
     /// - [`Error::Sequence`] if a sequence is longer than the model's positions or an id is outside its vocabulary; those of the device.
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
-        self.check(batch)?;
+        self.check(batch, 0)?;
         let mut x = ops::embed(&self.words, batch.ids())?;
         let angles = self.config.rotary.angles(batch.lengths());
         for layer in &self.layers {
@@ -114,9 +121,10 @@ impl Decoder {
         }
     }
 
-    fn check(&self, batch: &Packed) -> Result<()> {
+    /// Checks ids and lengths of sequences of which `known` tokens came before.
+    fn check(&self, batch: &Packed, known: usize) -> Result<()> {
         let most = self.config.max_position_embeddings;
-        let longest = batch.lengths().iter().copied().max().unwrap_or(0);
+        let longest = known + batch.lengths().iter().copied().max().unwrap_or(0);
         if longest > most {
             return Err(Error::Sequence { expected: format!("at most {most} tokens"), got: longest.to_string() });
         }

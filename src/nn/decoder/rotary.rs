@@ -1,6 +1,6 @@
 //! Rotary positions with their scalings: a configuration comes in, the angles of each token leave.
 
-use std::f64::consts::TAU;
+use std::{f64::consts::TAU, ops::Range};
 
 use serde_json::{Map, Value};
 
@@ -87,17 +87,27 @@ impl Rotary {
         Self { frequencies: Vec::new(), beyond: None, factor: 1.0 }
     }
 
+    /// Tells whether a sequence has other angles when it grows from so many tokens to so many.
+    pub fn changes_between(&self, before: usize, after: usize) -> bool {
+        self.beyond.as_ref().is_some_and(|(original, _)| before <= *original && after > *original)
+    }
+
     /// Returns the angles of the tokens of sequences that lie one after another, each counted from 0.
     pub fn angles(&self, lengths: &[usize]) -> Angles {
+        self.angles_of(lengths.iter().map(|&length| 0..length))
+    }
+
+    /// Returns the angles of runs of tokens, each given by its positions in a sequence that ends with it.
+    pub fn angles_of(&self, runs: impl Iterator<Item = Range<usize>> + Clone) -> Angles {
         let half = self.frequencies.len();
-        let count = lengths.iter().sum::<usize>() * half;
+        let count = runs.clone().map(|run| run.len()).sum::<usize>() * half;
         let (mut cosines, mut sines) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for &length in lengths {
+        for run in runs {
             let frequencies = match &self.beyond {
-                Some((original, long)) if length > *original => long,
+                Some((original, long)) if run.end > *original => long,
                 _ => &self.frequencies,
             };
-            for position in 0..length {
+            for position in run {
                 for &frequency in frequencies {
                     // In f32 as transformers has it: far into a text its rounding shows.
                     let (sine, cosine) = f64::from(position as f32 * frequency as f32).sin_cos();

@@ -56,6 +56,42 @@ pub struct History {
     pub best_step: Option<usize>,
 }
 
+impl History {
+    /// Writes a row of CSV a step, with the evaluation that followed it, if any.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] never in practice: memory takes it all.
+    pub(super) fn table(&self) -> Result<Vec<u8>> {
+        let mut figures: Vec<&str> = self.evaluations.iter().flat_map(|one| one.figures.keys().map(|k| &**k)).collect();
+        figures.sort_unstable();
+        figures.dedup();
+        let evaluated: BTreeMap<usize, &EvaluationRecord> =
+            self.evaluations.iter().map(|one| (one.step, one)).collect();
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let columns = ["step", "epoch", "loss", "learning_rate", "gradient_norm", "tokens", "score"];
+        // A loss of held-out texts beside that of the step.
+        let names = figures.iter().map(|name| format!("held_out_{name}"));
+        let failed = |e: std::io::Error| Error::write("losses.csv", e);
+        table.write_record(columns.map(str::to_owned).into_iter().chain(names)).map_err(|e| failed(e.into()))?;
+        for StepRecord { step, epoch, loss, learning_rate, gradient_norm, tokens } in &self.steps {
+            let told = evaluated.get(step);
+            let number = |value: Option<f32>| value.map(|value| value.to_string()).unwrap_or_default();
+            let row = [
+                step.to_string(),
+                epoch.to_string(),
+                loss.to_string(),
+                learning_rate.to_string(),
+                gradient_norm.to_string(),
+                tokens.to_string(),
+                number(told.map(|one| one.score)),
+            ];
+            let rest = figures.iter().map(|name| number(told.and_then(|one| one.figures.get(*name).copied())));
+            table.write_record(row.into_iter().chain(rest)).map_err(|e| failed(e.into()))?;
+        }
+        table.into_inner().map_err(|e| failed(e.into_error()))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {

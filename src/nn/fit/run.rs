@@ -16,6 +16,7 @@ use super::{
     optimiser::Optimiser,
 };
 use crate::{
+    artifact,
     error::{Error, Result},
     nn::Parameters,
 };
@@ -49,7 +50,7 @@ pub struct Place<'a> {
 /// Trains `parameters` on `task`, which leaves them at the best evaluation, or at the end of the run where nothing is evaluated.
 ///
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
-/// left), `losses.jsonl` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
+/// left), `losses.jsonl`, and the same as a table and a picture, `losses.csv` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
 /// with any number of threads; `settings.shards` alone decides the order of sums. Settings that say which examples come when (and the
 /// examples themselves) must be those of the checkpoint; others, such as a lower learning rate after a loss of NaN, may change.
 ///
@@ -126,7 +127,7 @@ impl Run<'_> {
             None => checkpoint::save_best(self.folder, self.parameters, self.state.step)?,
         }
         self.log.history.best_step = self.state.best_step;
-        curve::draw(&self.log.history, &self.folder.join("losses.svg"))?;
+        self.report()?;
         Ok(self.log.history)
     }
 
@@ -214,7 +215,14 @@ impl Run<'_> {
         if best {
             self.save(task)?; // a run that goes on knows of the best weights
         }
-        curve::draw(&self.log.history, &self.folder.join("losses.svg"))
+        self.report()
+    }
+
+    /// Writes the history as a picture and as a table.
+    fn report(&self) -> Result<()> {
+        let history = &self.log.history;
+        curve::draw(history, &self.folder.join("losses.svg"))?;
+        artifact::write_atomic(&self.folder.join("losses.csv"), &history.table()?)
     }
 
     fn save_if_due(&mut self, task: &dyn Task) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over sequences without padding.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as OpResult, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result as OpResult, Shape, Tensor, bail};
 use faer::{Accum, MatMut, MatRef};
 
 use super::{
@@ -80,6 +80,23 @@ pub fn attention(
     }
     let kernel = Attention { lengths: lengths.to_vec(), heads, seed };
     Ok(queries.contiguous()?.apply_op3(&keys.contiguous()?, &values.contiguous()?, kernel)?)
+}
+
+/// Lets the last token of a sequence attend to those that it sees: `query` is `(1, count · size)`, `keys` and `values` are
+/// `(tokens, key_count · size)`. Returns `(1, count · size)`. For use without training, on any device.
+///
+/// # Errors
+/// Those of the device, and shapes that do not fit.
+pub fn attention_of_last(query: &Tensor, keys: &Tensor, values: &Tensor, heads: Heads) -> Result<Tensor> {
+    let (tokens, width) = (keys.dim(0)?, query.dim(1)?);
+    let (start, end) = heads.sight.range(tokens - 1, tokens);
+    let (size, seen) = (width / heads.count, end - start);
+    let by_head = |x: &Tensor| x.narrow(0, start, seen)?.reshape((seen, heads.key_count, size))?.transpose(0, 1);
+    let queries = query.reshape((heads.key_count, heads.count / heads.key_count, size))?;
+    let scores = (queries.matmul(&by_head(keys)?.transpose(1, 2)?.contiguous()?)? / (size as f64).sqrt())?; // (key heads, sharing, seen)
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    Ok(weights.matmul(&by_head(values)?.contiguous()?)?.reshape((1, width))?)
 }
 
 struct Attention {

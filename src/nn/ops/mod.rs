@@ -23,7 +23,7 @@ mod storage;
 pub use self::{
     activation::{Activation, activate},
     adamw::{AdamW, adamw, sum_of_squares},
-    attention::{Heads, Sight, attention},
+    attention::{Heads, Sight, attention, attention_of_last},
     dropout::dropout,
     embedding::embed,
     gate::gate,

@@ -22,7 +22,7 @@ const PREFIX: &str = "base_model.model.";
 ///
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written.
-pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &str) -> Result<()> {
+pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path) -> Result<()> {
     parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"))?;
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true,

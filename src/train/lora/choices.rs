@@ -21,7 +21,9 @@ const ANNOTATOR_BLOCK: u32 = 1000;
 /// A mention, what is offered for it, and its code.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// Words of the mention.
+    /// Place of the mention.
+    pub span: Span,
+    /// Its words.
     pub words: String,
     /// Text that it stands in.
     pub note: String,
@@ -121,7 +123,7 @@ fn look_up(
     let found = retriever.retrieve(mentions)?;
     let choice = |((mention, right), mut candidates): ((&Mention, IcdCode), Vec<Candidate>)| {
         candidates.truncate(offered);
-        Choice { words: mention.text.clone(), note: note.to_owned(), candidates, right }
+        Choice { span: mention.span, words: mention.text.clone(), note: note.to_owned(), candidates, right }
     };
     Ok(mentions.iter().zip(codes).zip(found).map(choice).collect())
 }

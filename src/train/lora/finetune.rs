@@ -1,6 +1,10 @@
 //! Adapters for a language model: coded notes, an index's encoder and a base model come in, folders in PEFT's form leave.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use candle_core::Device;
 use rand::SeedableRng;
@@ -9,27 +13,34 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     adapter,
-    choices::{Choice, choices_between, choices_of_notes},
+    choices::Choice,
     compose::Note,
-    lessons::{Order, Writer},
+    judge::{self, Judge},
+    lessons::{Lessons, Writer},
     task::{AnswerTask, Example},
 };
 use crate::{
-    catalog::Catalog,
+    config::Order,
     data::AnnotatedDocument,
-    embed::Embed,
-    error::{Error, Result},
-    llm::chat::Chat,
+    error::{Error, Result, check_setting},
+    llm::{chat::Chat, own::Own},
     nn::{
         Parameters,
-        decoder::{LanguageModel, Lora},
+        decoder::{Decoder, LanguageModel, Lora},
         fit::{FitSettings, History, ModelFolder, Schedule, WarmUp, Watch, fit_watched},
     },
     prompt::{Prompt, Task},
 };
 
-/// Parts into which notes are cut, so that no mention finds itself.
-const FOLDS: usize = 5;
+/// Files of a model beside its weights and sizes.
+const COMPANIONS: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+];
 
 /// What an adapter is taught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +106,30 @@ fn fifteen() -> usize {
     15
 }
 
+/// What the best checkpoint is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Best {
+    /// Loss of held-out answers.
+    Loss,
+    /// What the model says to held-out questions, asked as in use: entity F1, or the share of right codes.
+    Score,
+}
+
+impl AdapterSettings {
+    /// Loads the prompt that is taught.
+    ///
+    /// # Errors
+    /// Those of the prompt.
+    pub fn prompt(&self) -> Result<Prompt> {
+        let (task, usual) = match self.task {
+            Kind::Ner => (Task::Extract, "ner-ru"),
+            Kind::Rerank => (Task::Select, "select-ru"),
+        };
+        Prompt::load_for(self.prompt.as_deref().unwrap_or(usual), task)
+    }
+}
+
 /// How adapters are trained. The defaults are the paper's (Table 4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -103,6 +138,12 @@ pub struct FinetuneSettings {
     pub max_tokens: usize,
     /// What is done with a longer one. Default skip.
     pub too_long: TooLong,
+    /// What the best checkpoint is chosen by. Default loss.
+    pub best: Best,
+    /// Questions asked for a score, spread evenly over the held-out ones, from 1. Default 200.
+    pub score_questions: usize,
+    /// Whether all weights are trained instead of an adapter's: a whole model is written. Default no.
+    pub full: bool,
     /// Rank, scale, dropout and targets. Default: 16, 16, 0.1, query and value.
     pub lora: Lora,
     /// The training loop.
@@ -125,20 +166,16 @@ impl Default for FinetuneSettings {
             ..FitSettings::default()
         };
         let lora = Lora { rank: 16, alpha: 16.0, dropout: 0.1, targets: Vec::new() };
-        Self { max_tokens: 768, too_long: TooLong::Skip, lora, fit }
+        Self {
+            max_tokens: 768,
+            too_long: TooLong::Skip,
+            best: Best::Loss,
+            score_questions: 200,
+            full: false,
+            lora,
+            fit,
+        }
     }
-}
-
-/// What adapters are trained from.
-pub struct Lessons<'a> {
-    /// Notes to learn from.
-    pub taught: &'a [AnnotatedDocument],
-    /// Notes to choose the best checkpoint on; may be empty.
-    pub held_out: &'a [AnnotatedDocument],
-    /// Codes that are candidates.
-    pub catalog: &'a Arc<Catalog>,
-    /// Finds candidates.
-    pub encoder: &'a Arc<dyn Embed>,
 }
 
 /// What became of the texts.
@@ -156,9 +193,10 @@ pub struct Counts {
 
 /// A base model, ready for adapters.
 pub struct Finetuning {
-    name: String,
+    folder: PathBuf,
+    device: Device,
     base: LanguageModel,
-    chat: Chat,
+    chat: Arc<Chat>,
     settings: FinetuneSettings,
 }
 
@@ -170,12 +208,14 @@ impl Finetuning {
     pub fn load(folder: &Path, mut settings: FinetuneSettings, device: &Device) -> Result<Self> {
         settings.fit.check()?;
         settings.lora.check()?;
-        let chat = Chat::load(folder)?;
+        let range = settings.score_questions > 0;
+        check_setting(range, "finetune.score_questions", "a whole number from 1", settings.score_questions)?;
+        let chat = Arc::new(Chat::load(folder)?);
         let base = LanguageModel::load(folder, device, true)?;
         if settings.lora.targets.is_empty() {
             settings.lora.targets = base.decoder.usual_targets();
         }
-        Ok(Self { name: folder.display().to_string(), base, chat, settings })
+        Ok(Self { folder: folder.to_owned(), device: device.clone(), base, chat, settings })
     }
 
     /// Returns the settings, with the targets that were taken.
@@ -183,10 +223,11 @@ impl Finetuning {
         &self.settings
     }
 
-    /// Trains an adapter and writes its folder.
+    /// Trains an adapter, or a copy of the whole model, and writes its folder.
     ///
     /// # Errors
-    /// - [`Error::Training`] if no text is left to learn from; those of the prompt, of [`fit_watched`] and of writing.
+    /// - [`Error::Training`] if no text is left to learn from; [`Error::Setting`] if a score is asked for and nothing is held out.
+    /// - Those of the prompt, of [`fit_watched`] and of writing.
     pub fn train(
         &self,
         adapter: &AdapterSettings,
@@ -194,66 +235,126 @@ impl Finetuning {
         folder: &ModelFolder,
         watch: &mut dyn Watch,
     ) -> Result<(History, Counts)> {
-        let (taught, held_out, counts) = self.write(adapter, lessons)?;
+        if self.settings.full {
+            let mut model = LanguageModel::load(&self.folder, &self.device, false)?;
+            let trained = self.fit(&model.decoder, &model.parameters, adapter, lessons, folder, watch)?;
+            for name in COMPANIONS {
+                let (from, to) = (self.folder.join(name), folder.path().join(name));
+                if from.exists() {
+                    fs::copy(&from, &to).map_err(|e| Error::write(to, e))?;
+                }
+            }
+            model.save(folder.path())?;
+            return Ok(trained);
+        }
+        let mut decoder = self.base.decoder.clone();
+        let mut parameters = Parameters::new(&self.device, self.settings.fit.seed);
+        decoder.adapt(&mut parameters, &self.settings.lora)?;
+        let trained = self.fit(&decoder, &parameters, adapter, lessons, folder, watch)?;
+        adapter::save(folder.path(), &parameters, &self.settings.lora, &self.folder)?;
+        Ok(trained)
+    }
+
+    /// Teaches a decoder, whose trained weights are `parameters`, an adapter's task.
+    fn fit(
+        &self,
+        decoder: &Decoder,
+        parameters: &Parameters,
+        adapter: &AdapterSettings,
+        lessons: &Lessons<'_>,
+        folder: &ModelFolder,
+        watch: &mut dyn Watch,
+    ) -> Result<(History, Counts)> {
+        let fit = &self.settings.fit;
+        let prompt = adapter.prompt()?;
+        let writer = Writer { chat: &self.chat, prompt: &prompt, max_tokens: self.settings.max_tokens, weight: 1 };
+        let mut counts = Counts::default();
+        let (known, asked) = match adapter.task {
+            Kind::Ner => (Vec::new(), Vec::new()),
+            Kind::Rerank => lessons.choices(adapter.candidates)?,
+        };
+        let (taught, held_out) = match adapter.task {
+            Kind::Ner => {
+                (self.notes(&writer, lessons.taught, &mut counts)?, self.notes(&writer, lessons.held_out, &mut counts)?)
+            }
+            Kind::Rerank => (
+                self.choices(&writer, adapter, &known, &mut counts)?,
+                self.choices(&writer, adapter, &asked, &mut counts)?,
+            ),
+        };
+        (counts.taught, counts.held_out) = (taught.len(), held_out.len());
         if taught.is_empty() {
             let reason = format!("none of {} notes gives a text to learn from", lessons.taught.len());
             return Err(Error::Training { what: "an adapter", reason });
         }
-        let FinetuneSettings { lora, fit, .. } = &self.settings;
-        let mut decoder = self.base.decoder.clone();
-        let mut parameters = Parameters::new(self.base.parameters.device(), fit.seed);
-        decoder.adapt(&mut parameters, lora)?;
-        let mut task = AnswerTask::new(decoder, taught, held_out, fit.batch_tokens / 4);
-        let history = fit_watched(&parameters, &mut task, fit, folder.place(), watch)?;
-        adapter::save(folder.path(), &parameters, lora, &self.name)?;
-        Ok((history, counts))
+        let judge = self.judge(decoder, adapter, &prompt, lessons, &asked)?;
+        let examples = taught.iter().map(|(_, example)| example.clone()).collect();
+        let held_out = held_out.into_iter().map(|(_, example)| example).collect();
+        let mut task = AnswerTask::new(decoder.clone(), examples, held_out, fit.batch_tokens / 4);
+        if adapter.task == Kind::Rerank && adapter.order == Order::Shuffled {
+            task = task.renewed(Box::new(|epoch| self.shuffled(&writer, &taught, epoch)), 0.0)?;
+        }
+        task = task.judged(judge);
+        Ok((fit_watched(parameters, &mut task, fit, folder.place(), watch)?, counts))
     }
 
-    /// Writes the texts of an adapter's task.
-    fn write(&self, adapter: &AdapterSettings, lessons: &Lessons<'_>) -> Result<(Vec<Example>, Vec<Example>, Counts)> {
-        let (task, usual) = match adapter.task {
-            Kind::Ner => (Task::Extract, "ner-ru"),
-            Kind::Rerank => (Task::Select, "select-ru"),
-        };
-        let prompt = Prompt::load_for(adapter.prompt.as_deref().unwrap_or(usual), task)?;
-        let writer = Writer { chat: &self.chat, prompt: &prompt, max_tokens: self.settings.max_tokens, weight: 1 };
-        let mut counts = Counts::default();
-        let Lessons { taught, held_out, catalog, encoder } = lessons;
-        let (taught, held_out) = match adapter.task {
-            Kind::Ner => (self.notes(&writer, taught, &mut counts)?, self.notes(&writer, held_out, &mut counts)?),
+    /// Makes the judge of a score, where one is asked for.
+    fn judge<'a>(
+        &self,
+        decoder: &Decoder,
+        adapter: &AdapterSettings,
+        prompt: &Prompt,
+        lessons: &Lessons<'a>,
+        asked: &[Choice],
+    ) -> Result<Option<Judge<'a>>> {
+        if self.settings.best == Best::Loss {
+            return Ok(None);
+        }
+        let there = if adapter.task == Kind::Ner { lessons.held_out.len() } else { asked.len() };
+        check_setting(
+            there > 0,
+            "finetune.best",
+            "loss, or a folder in `tune` to ask about",
+            "score and nothing held out",
+        )?;
+        let most = self.settings.score_questions.min(there);
+        let spread = (0..most).map(|number| number * there / most);
+        let model = Arc::new(Own::new(decoder, self.chat.clone())?);
+        Ok(Some(match adapter.task {
+            Kind::Ner => judge::extraction(model, prompt.clone(), spread.map(|at| &lessons.held_out[at]).collect()),
             Kind::Rerank => {
-                let offered = adapter.candidates;
-                let known = choices_of_notes(taught, catalog, encoder, offered, FOLDS)?;
-                let asked = choices_between(taught, held_out, catalog, encoder, offered)?;
-                let mut write = |choices: &[Choice]| self.choices(&writer, adapter, choices, &mut counts);
-                (write(&known)?, write(&asked)?)
+                let choices = spread.map(|at| asked[at].clone()).collect();
+                judge::selection(model, prompt.clone(), choices, adapter.order, adapter.candidates)
             }
-        };
-        (counts.taught, counts.held_out) = (taught.len(), held_out.len());
-        Ok((taught, held_out, counts))
+        }))
     }
 
-    fn notes(&self, writer: &Writer<'_>, notes: &[AnnotatedDocument], counts: &mut Counts) -> Result<Vec<Example>> {
+    fn notes<'a>(
+        &self,
+        writer: &Writer<'_>,
+        notes: &'a [AnnotatedDocument],
+        counts: &mut Counts,
+    ) -> Result<Vec<Written<'a>>> {
         let mut examples = Vec::with_capacity(notes.len());
         for annotated in notes {
             let mut written = writer.note(&Note::of(annotated))?;
             if written.is_none() && self.settings.too_long == TooLong::Cut {
-                written = shortest_cut(annotated, |note| writer.note(note))?;
+                written = longest_rest(annotated, |note| writer.note(note))?;
                 counts.cut += usize::from(written.is_some());
             }
             counts.left_out += usize::from(written.is_none());
-            examples.extend(written);
+            examples.extend(written.map(|example| (None, example)));
         }
         Ok(examples)
     }
 
-    fn choices(
+    fn choices<'a>(
         &self,
         writer: &Writer<'_>,
         adapter: &AdapterSettings,
-        choices: &[Choice],
+        choices: &'a [Choice],
         counts: &mut Counts,
-    ) -> Result<Vec<Example>> {
+    ) -> Result<Vec<Written<'a>>> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.fit.seed);
         let mut examples = Vec::with_capacity(choices.len());
         for choice in choices {
@@ -263,14 +364,28 @@ impl Finetuning {
                 false => None,
             };
             counts.left_out += usize::from(written.is_none());
-            examples.extend(written);
+            examples.extend(written.map(|example| (Some(choice), example)));
         }
         Ok(examples)
     }
+
+    /// Writes choices with their candidates in another order; one that does not fit so stays as it is.
+    fn shuffled(&self, writer: &Writer<'_>, taught: &[Written<'_>], epoch: usize) -> Result<Vec<Example>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.fit.seed.wrapping_add(epoch as u64));
+        let mut again = |(choice, example): &Written<'_>| {
+            let other =
+                choice.map(|choice| writer.choice(&choice.words, choice, Order::Shuffled, &mut rng)).transpose()?;
+            Ok(other.flatten().unwrap_or_else(|| example.clone()))
+        };
+        taught.iter().map(&mut again).collect()
+    }
 }
 
+/// A text, and the choice that it stands for.
+type Written<'a> = (Option<&'a Choice>, Example);
+
 /// Takes words from a note's start until what is left can be written; a diagnosis that is cut goes.
-fn shortest_cut(
+fn longest_rest(
     annotated: &AnnotatedDocument,
     write: impl Fn(&Note) -> Result<Option<Example>>,
 ) -> Result<Option<Example>> {

@@ -1,31 +1,57 @@
 //! From notes and choices to token ids: what a language model is shown in an epoch.
 
+use std::sync::Arc;
+
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    choices::Choice,
+    choices::{Choice, choices_between, choices_of_notes},
     compose::{Composer, Note, misspell},
     task::Example,
 };
 use crate::{
-    data::Candidate,
+    catalog::Catalog,
+    config::Order,
+    data::{AnnotatedDocument, Candidate},
+    embed::Embed,
     error::Result,
     llm::chat::{AnsweredChat, Chat},
     prompt::{Prompt, python_list},
     rerank::llm::select_variables,
 };
 
-/// In which order candidates are offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// Another one each time.
-    Shuffled,
-    /// As retrieval ranks them.
-    Ranked,
+/// Parts into which notes are cut, so that no mention finds itself.
+const FOLDS: usize = 5;
+
+/// Share of choices whose candidates are shuffled, in pretraining, and of those that are made easier.
+const SHUFFLED: f64 = 0.7;
+const EASIER: f64 = 0.6;
+
+/// What a language model learns from.
+#[derive(Clone, Copy)]
+pub struct Lessons<'a> {
+    /// Notes to learn from.
+    pub taught: &'a [AnnotatedDocument],
+    /// Notes to choose the best checkpoint on; may be none.
+    pub held_out: &'a [AnnotatedDocument],
+    /// Codes that are candidates.
+    pub catalog: &'a Arc<Catalog>,
+    /// Finds candidates.
+    pub encoder: &'a Arc<dyn Embed>,
+}
+
+impl Lessons<'_> {
+    /// Looks up the mentions to learn from, none of which finds itself, and those that are held out.
+    ///
+    /// # Errors
+    /// Those of the encoder and the index.
+    pub fn choices(&self, offered: usize) -> Result<(Vec<Choice>, Vec<Choice>)> {
+        let Self { taught, held_out, catalog, encoder } = self;
+        let known = choices_of_notes(taught, catalog, encoder, offered, FOLDS)?;
+        Ok((known, choices_between(taught, held_out, catalog, encoder, offered)?))
+    }
 }
 
 /// Writes questions and answers as a model reads them.
@@ -87,6 +113,8 @@ pub struct Pretraining<'a> {
     pub composer: Composer,
     /// Choices.
     pub choices: Vec<Choice>,
+    /// Share of the texts that are choices.
+    pub choice_share: f64,
     /// Texts an epoch.
     pub examples: usize,
     /// Seed of what is drawn.
@@ -94,7 +122,7 @@ pub struct Pretraining<'a> {
 }
 
 impl Pretraining<'_> {
-    /// Writes the texts of an epoch: half of them notes, of which a third are real.
+    /// Writes the texts of an epoch: choices, and notes of which a third are real.
     ///
     /// # Errors
     /// Those of writing.
@@ -108,7 +136,7 @@ impl Pretraining<'_> {
     }
 
     fn one(&self, rng: &mut ChaCha8Rng) -> Result<Option<Example>> {
-        if rng.random_bool(0.5) {
+        if !rng.random_bool(self.choice_share) {
             let real = rng.random_bool(0.33);
             let note = match self.notes.get(rng.random_range(0..self.notes.len())) {
                 Some(note) if real => note.clone(),
@@ -116,9 +144,32 @@ impl Pretraining<'_> {
             };
             return self.extract.note(&note);
         }
-        let choice = &self.choices[rng.random_range(0..self.choices.len())];
-        let order = if rng.random_bool(0.5) { Order::Shuffled } else { Order::Ranked };
+        let choice = self.any_choice(rng);
+        let order = if rng.random_bool(SHUFFLED) { Order::Shuffled } else { Order::Ranked };
         let words = misspell(&choice.words, rng);
-        self.select.choice(&words, choice, order, rng)
+        match rng.random_bool(EASIER) {
+            true => self.select.choice(&words, &self.easier(choice, rng), order, rng),
+            false => self.select.choice(&words, choice, order, rng),
+        }
+    }
+
+    fn any_choice(&self, rng: &mut ChaCha8Rng) -> &Choice {
+        &self.choices[rng.random_range(0..self.choices.len())]
+    }
+
+    /// Offers fewer candidates, half of the times unlike ones: without such choices a small model never begins to compare, but stays at
+    /// chance.
+    fn easier(&self, choice: &Choice, rng: &mut ChaCha8Rng) -> Choice {
+        let count = rng.random_range(2..=choice.candidates.len().max(2));
+        let unlike = rng.random_bool(0.5);
+        let (right, mut others): (Vec<Candidate>, Vec<Candidate>) =
+            choice.candidates.iter().cloned().partition(|candidate| candidate.code == choice.right);
+        if unlike {
+            others = (0..count).filter_map(|_| self.any_choice(rng).candidates.first().cloned()).collect();
+            others.retain(|candidate| candidate.code != choice.right);
+        }
+        others.shuffle(rng);
+        let candidates = right.into_iter().take(1).chain(others).take(count).collect();
+        Choice { candidates, ..choice.clone() }
     }
 }

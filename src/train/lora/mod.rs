@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod choices;
 pub mod compose;
 pub mod finetune;
+pub mod judge;
 pub mod lessons;
 pub mod pretrain;
 mod task;

@@ -13,18 +13,19 @@ use tokenizers::{
 };
 
 use super::{
-    choices::{Choice, choices_between, choices_of_notes, choices_of_synonyms},
+    choices::{Choice, choices_of_synonyms},
     compose::{Composer, Note},
-    lessons::{Order, Pretraining, Writer},
+    judge,
+    lessons::{Lessons, Pretraining, Writer},
     task::{AnswerTask, Example},
 };
 use crate::{
     artifact::write_atomic,
     catalog::Catalog,
+    config::Order,
     data::AnnotatedDocument,
-    embed::Embed,
-    error::{Error, Result},
-    llm::chat::Chat,
+    error::{Error, Result, check_setting},
+    llm::{Generate, chat::Chat, own::Own},
     nn::{
         decoder::LanguageModel,
         fit::{FitSettings, History, ModelFolder, Schedule, WarmUp, Watch, fit_watched},
@@ -40,8 +41,11 @@ const TURN: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 /// How much a token of a choice's answer, of one or two tokens, counts beside one of a note's, of dozens.
 const CHOICE_WEIGHT: u8 = 12;
-/// Parts into which notes are cut, so that no mention finds itself.
-const FOLDS: usize = 5;
+
+/// Questions of each task that a model is judged by.
+const JUDGED: usize = 300;
+/// Fewer notes cannot be cut into parts of which each is looked up in the others.
+const LEAST_NOTES: usize = 5;
 
 /// Sizes of a new model, of Llama's architecture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,12 +85,12 @@ pub struct PretrainSettings {
     pub candidates: usize,
     /// Longest text, in tokens; longer ones are left out. Default 512.
     pub max_tokens: usize,
+    /// Share of the texts that are choices, the others notes, from 0 to 1. Default 0.5.
+    pub choice_share: f64,
     /// Texts an epoch. Default 4096.
     pub examples: usize,
     /// What a token of the prompt counts beside one of the answer. Default 0.1.
     pub prompt_weight: f64,
-    /// Every n-th note is held out for evaluation. Default 25.
-    pub held_out: usize,
     /// The training loop.
     pub fit: FitSettings,
 }
@@ -108,67 +112,82 @@ impl Default for PretrainSettings {
             select: "select-short-ru".into(),
             candidates: 15,
             max_tokens: 512,
+            choice_share: 0.5,
             examples: 4096,
             prompt_weight: 0.1,
-            held_out: 25,
             fit,
         }
     }
 }
 
-/// Trains a model and writes its folder, as transformers and mistral.rs load it.
+/// Trains a model, from nothing or on from `base`, and writes its folder, as transformers and mistral.rs load it. Its best weights are
+/// those that do best on the held-out notes, where there are any: the mean of entity F1 and of the share of right codes among shuffled
+/// candidates.
 ///
 /// # Errors
 /// - [`Error::Training`] if there are too few notes; those of the encoder, of [`fit_watched`] and of writing.
 pub fn pretrain(
-    documents: &[AnnotatedDocument],
-    catalog: &Arc<Catalog>,
-    encoder: &Arc<dyn Embed>,
+    lessons: &Lessons<'_>,
+    base: Option<&Path>,
     settings: &PretrainSettings,
     folder: &ModelFolder,
     watch: &mut dyn Watch,
 ) -> Result<History> {
-    if documents.len() < 2 * FOLDS.max(settings.held_out) {
-        let reason = format!("{} notes are too few to learn from and measure on", documents.len());
+    let Lessons { taught, held_out, catalog, encoder } = *lessons;
+    if taught.len() < LEAST_NOTES {
+        let reason = format!("{} notes are too few to learn from", taught.len());
         return Err(Error::Training { what: "a language model", reason });
     }
-    let (held_out, taught): (Vec<_>, Vec<_>) =
-        documents.iter().cloned().enumerate().partition(|(at, _)| at % settings.held_out == settings.held_out - 1);
-    let without_number =
-        |some: Vec<(usize, AnnotatedDocument)>| some.into_iter().map(|(_, document)| document).collect();
-    let (held_out, taught): (Vec<AnnotatedDocument>, Vec<AnnotatedDocument>) =
-        (without_number(held_out), without_number(taught));
-    let composer = Composer::new(&taught, catalog);
+    let composer = Composer::new(taught, catalog);
+    check_setting(
+        (0.0..=1.0).contains(&settings.choice_share),
+        "pretrain.choice_share",
+        "0 to 1",
+        settings.choice_share,
+    )?;
     // Kept with the run, for the one that goes on must read the same tokens.
-    let words = folder.place().folder.join("tokenizer");
+    let words = base.map_or_else(|| folder.place().folder.join("tokenizer"), Path::to_owned);
     if !words.join("tokenizer_config.json").exists() {
-        make_tokenizer(&taught, catalog, &settings.sizes, &words)?;
+        make_tokenizer(taught, catalog, &settings.sizes, &words)?;
     }
-    let chat = Chat::load(&words)?;
+    let chat = Arc::new(Chat::load(&words)?);
+    let mut model = match base {
+        Some(base) => LanguageModel::load(base, &Device::Cpu, false)?,
+        None => LanguageModel::draw(config(&chat, &settings.sizes), settings.fit.seed, &Device::Cpu)?,
+    };
     let (extract, select) =
         (Prompt::load_for(&settings.extract, Task::Extract)?, Prompt::load_for(&settings.select, Task::Select)?);
     let writer = |prompt, weight| Writer { chat: &chat, prompt, max_tokens: settings.max_tokens, weight };
+    let prompts = (extract.clone(), select.clone());
     let (extract, select) = (writer(&extract, 1), writer(&select, CHOICE_WEIGHT));
     let offered = settings.candidates;
-    let asked = choices_between(&taught, &held_out, catalog, encoder, offered)?;
-    let held_out = write_held_out([&extract, &select], &held_out, &asked)?;
+    let (known, asked) = lessons.choices(offered)?;
+    let answers = write_held_out([&extract, &select], held_out, &asked)?;
     let pretraining = Pretraining {
         notes: taught.iter().map(Note::of).collect(),
         composer,
-        choices: [
-            choices_of_notes(&taught, catalog, encoder, offered, FOLDS)?,
-            choices_of_synonyms(&taught, catalog, encoder, offered)?,
-        ]
-        .concat(),
+        choices: [known, choices_of_synonyms(taught, catalog, encoder, offered)?].concat(),
+        choice_share: settings.choice_share,
         examples: settings.examples,
         seed: settings.fit.seed,
         extract,
         select,
     };
-    let config = config(&chat, &settings.sizes);
-    let mut model = LanguageModel::draw(config, settings.fit.seed, &Device::Cpu)?;
-    let task = AnswerTask::new(model.decoder.clone(), Vec::new(), held_out, settings.fit.batch_tokens / 4);
-    let mut task = task.renewed(Box::new(|epoch| pretraining.epoch(epoch)), settings.prompt_weight)?;
+    let own: Arc<dyn Generate> = Arc::new(Own::new(&model.decoder, chat.clone())?);
+    let judges = [
+        judge::extraction(own.clone(), prompts.0, spread(held_out.len()).map(|at| &held_out[at]).collect()),
+        judge::selection(
+            own,
+            prompts.1,
+            spread(asked.len()).map(|at| asked[at].clone()).collect(),
+            Order::Shuffled,
+            offered,
+        ),
+    ];
+    let judges = judges.into_iter().filter(|_| !held_out.is_empty());
+    let task = AnswerTask::new(model.decoder.clone(), Vec::new(), answers, settings.fit.batch_tokens / 4);
+    let task = task.renewed(Box::new(|epoch| pretraining.epoch(epoch)), settings.prompt_weight)?;
+    let mut task = task.judged(judges);
     let history = fit_watched(&model.parameters, &mut task, &settings.fit, folder.place(), watch)?;
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         let bytes = fs::read(words.join(name)).map_err(|e| Error::read(words.join(name), e))?;
@@ -176,6 +195,12 @@ pub fn pretrain(
     }
     model.save(folder.path())?;
     Ok(history)
+}
+
+/// Picks questions to judge by, evenly among so many.
+fn spread(count: usize) -> impl Iterator<Item = usize> {
+    let most = count.min(JUDGED);
+    (0..most).map(move |number| number * count / most)
 }
 
 /// Writes held-out notes, and their choices with the candidates shuffled, so that the rank tells nothing.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::judge::Judge;
 use crate::{
     error::Result,
     nn::{
@@ -36,12 +37,18 @@ pub struct AnswerTask<'a> {
     /// What a token of the prompt counts beside one of the answer.
     prompt_weight: f64,
     batch_tokens: usize,
+    judges: Vec<Judge<'a>>,
 }
 
 impl<'a> AnswerTask<'a> {
     /// Puts model and examples together; the model is measured on `held_out`, at most `batch_tokens` at a time.
     pub fn new(decoder: Decoder, examples: Vec<Example>, held_out: Vec<Example>, batch_tokens: usize) -> Self {
-        Self { decoder, examples, held_out, renew: None, prompt_weight: 0.0, batch_tokens }
+        Self { decoder, examples, held_out, renew: None, prompt_weight: 0.0, batch_tokens, judges: Vec::new() }
+    }
+
+    /// Is measured by what the model says, not by the loss of held-out answers: by the mean of the judges' scores.
+    pub fn judged(self, judges: impl IntoIterator<Item = Judge<'a>>) -> Self {
+        Self { judges: judges.into_iter().collect(), ..self }
     }
 
     /// Has other examples in each epoch, and learns to write the prompts, too, whose tokens count `prompt_weight`.
@@ -124,7 +131,7 @@ impl Task for AnswerTask<'_> {
         self.answers(&self.decoder, &some, masks)
     }
 
-    /// The score is the negative loss of the answers.
+    /// The score is the judges', or the negative loss of the answers.
     fn evaluate(&self) -> Result<Option<Evaluation>> {
         use rayon::prelude::*;
         let decoder = self.decoder.detached();
@@ -144,6 +151,13 @@ impl Task for AnswerTask<'_> {
             (sum, weight) = (sum + more, weight + of_weight);
         }
         let loss = sum / weight;
-        Ok((weight > 0.0).then(|| Evaluation { score: -loss, figures: vec![("loss", loss)] }))
+        let mut figures = if weight > 0.0 { vec![("loss", loss)] } else { Vec::new() };
+        let scores = self.judges.iter().map(|judge| judge()).collect::<Result<Vec<_>>>()?;
+        let score = match scores.len() {
+            0 => -loss,
+            judges => scores.iter().map(|(_, score)| score).sum::<f64>() / judges as f64,
+        };
+        figures.extend(scores);
+        Ok((!figures.is_empty()).then_some(Evaluation { score, figures }))
     }
 }

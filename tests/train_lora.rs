@@ -1,0 +1,210 @@
+//! `noso train lora`: from annotated notes to a small model, from that to adapters, cut off and resumed, and what is refused.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::LazyLock,
+    time::Duration,
+};
+
+use assert_cmd::Command;
+use tempfile::{TempDir, tempdir};
+
+const CATALOG: &str = "code\ttitle\tsynonyms\nK29.5\tХронический гастрит неуточнённый\tхр. гастрит\nI25.9\tХроническая ишемическая болезнь сердца\tИБС\nJ20.9\tОстрый бронхит неуточнённый\tбронхит\nH66.9\tСредний отит неуточнённый\tотит\n";
+/// Words of a diagnosis and its code.
+const DIAGNOSES: [(&str, &str); 6] = [
+    ("Хр. гастрит", "K29.5"),
+    ("ИБС", "I25.9"),
+    ("Острый бронхит", "J20.9"),
+    ("Отит", "H66.9"),
+    ("гастрит", "K29.5"),
+    ("бронхит", "J20.9"),
+];
+
+/// Writes notes of one or two diagnoses, annotated.
+fn write_notes(folder: &Path, count: usize) {
+    fs::create_dir_all(folder).unwrap();
+    for note in 0..count {
+        let (mut text, mut annotation) = (format!("Приём {}. ", note % 4), String::new());
+        for number in 0..1 + note % 2 {
+            let (words, code) = DIAGNOSES[(note + 2 * number) % DIAGNOSES.len()];
+            let start = text.chars().count();
+            text += words;
+            let (end, id) = (text.chars().count(), number + 1);
+            annotation +=
+                &format!("T{id}\ticd_code {start} {end}\t{words}\nN{id}\tReference T{id} ICD_codes:1\t{code}\n");
+            text += ", ";
+        }
+        text += "ремиссия";
+        fs::write(folder.join(format!("{note}.txt")), text).unwrap();
+        fs::write(folder.join(format!("{note}.ann")), annotation).unwrap();
+    }
+}
+
+struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    /// Makes a folder with notes, and a catalogue.
+    fn new() -> Self {
+        let root = tempdir().unwrap();
+        write_notes(&root.path().join("train"), 40);
+        write_notes(&root.path().join("tune"), 6);
+        fs::write(root.path().join("catalog.tsv"), CATALOG).unwrap();
+        Self { root }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Runs a job with the notes of `train`, those of `tune` held out. Returns what it wrote on stderr, and whether it succeeded.
+    fn train(&self, job: &str, output: &str, options: &[&str]) -> (String, bool) {
+        let head = "corpus = [\"train\"]\ntune = [\"tune\"]\ncatalog = \"catalog.tsv\"\ndevice = \"cpu\"\n";
+        let file = format!("{output}.toml"); // tests run side by side
+        fs::write(self.path(&file), format!("{head}{job}")).unwrap();
+        let mut command = Command::cargo_bin("noso").unwrap();
+        command.current_dir(self.root.path()).args(["train", "lora", "--config", &file, "--output", output]);
+        let output = command.args(options).output().unwrap();
+        (String::from_utf8(output.stderr).unwrap(), output.status.success())
+    }
+}
+
+const NEW: &str = "[pretrain]\nexamples = 48\ncandidates = 3\n[pretrain.sizes]\nvocabulary = 340\nlayers = 2\nhidden = 32\nheads = 2\nintermediate = 64\npositions = 512\n[pretrain.fit]\nepochs = 3\nbatch = 8\nlearning_rate = 3e-3\n";
+
+/// A place with a small model in `model`.
+static TRAINED: LazyLock<Place> = LazyLock::new(|| {
+    let place = Place::new();
+    let (told, done) = place.train(NEW, "model", &[]);
+    assert!(done, "{told}");
+    place
+});
+
+fn adapters(more: &str, fit: &str) -> String {
+    format!(
+        "base = \"model\"\nadapter = [\n  {{ name = \"ner\", task = \"ner\", prompt = \"ner-short-ru\" }},\n  \
+         {{ name = \"rerank\", task = \"rerank\", prompt = \"select-short-ru\", candidates = 3 }},\n]\n\
+         [finetune]\n{more}\n[finetune.lora]\nrank = 4\nalpha = 8.0\ndropout = 0.1\ntargets = [\"q_proj\", \"v_proj\"]\n\
+         [finetune.fit]\nepochs = 2\nlearning_rate = 1e-3\nevaluate_steps = 2\n{fit}\n"
+    )
+}
+
+fn table(path: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_new_model_learns_and_is_a_whole_folder() {
+    let model = TRAINED.path("model");
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"] {
+        assert!(model.join(name).exists(), "{name}");
+    }
+    let rows = table(&model.join("training/losses.csv"));
+    assert_eq!(rows.len(), 1 + 18);
+    let loss = |row: &[String]| row[2].parse::<f32>().unwrap();
+    assert!(loss(&rows[18]) < 0.9 * loss(&rows[1]), "{} to {}", loss(&rows[1]), loss(&rows[18]));
+    let card = fs::read_to_string(model.join("README.md")).unwrap();
+    assert!(card.contains("| Steps") && card.contains("best of 3 evaluations"), "{card}");
+}
+
+#[test]
+fn adapters_are_judged_by_what_they_say_and_come_to_the_same_after_a_kill() {
+    let job = adapters("best = \"score\"", "checkpoint_steps = 2").replace("epochs = 2", "epochs = 5");
+    let (told, done) = TRAINED.train(&job, "whole", &[]);
+    assert!(done, "{told}");
+    assert!(told.contains("f1") && told.contains("accuracy"), "{told}");
+    let log = TRAINED.path("cut/ner/training/losses.jsonl");
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("noso"))
+        .current_dir(TRAINED.root.path())
+        .args(["train", "lora", "--config", "whole.toml", "--output", "cut"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while child.try_wait().unwrap().is_none() && fs::read_to_string(&log).map_or(0, |log| log.lines().count()) < 7 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    assert!(!TRAINED.path("cut/rerank/adapter_config.json").exists(), "it was done before it could be killed");
+    let (told, done) = TRAINED.train(&job, "cut", &["--resume"]);
+    assert!(done, "{told}");
+    for name in ["ner", "rerank"] {
+        let [whole, cut] = ["whole", "cut"].map(|run| TRAINED.path(run).join(name));
+        let weights = |folder: &Path| fs::read(folder.join("adapter_model.safetensors")).unwrap();
+        assert_eq!(weights(&whole), weights(&cut), "{name}");
+        assert_eq!(table(&whole.join("training/losses.csv")), table(&cut.join("training/losses.csv")));
+        for file in [
+            "adapter_config.json",
+            "README.md",
+            "training/config.toml",
+            "training/manifest.json",
+            "training/losses.svg",
+        ] {
+            assert!(whole.join(file).exists(), "{name}: {file}");
+        }
+    }
+}
+
+#[test]
+fn all_weights_are_trained_where_that_is_asked_for() {
+    let (told, done) = TRAINED.train(&adapters("", ""), "full", &["--full"]);
+    assert!(done, "{told}");
+    let folder = TRAINED.path("full/ner");
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert_ne!(weights(&folder), weights(&TRAINED.path("model")));
+    assert!(folder.join("tokenizer.json").exists() && !folder.join("adapter_config.json").exists());
+}
+
+#[test]
+fn what_cannot_be_trained_is_told_with_what_to_do() {
+    fs::create_dir_all(TRAINED.path("empty")).unwrap();
+    let named = adapters("", "");
+    let cases = [
+        (named.replace("\"v_proj\"", "\"w_proj\""), "expected projections of this model: q_proj, k_proj"),
+        (
+            named.replace("\"rerank\", task = \"rerank\"", "\"ner\", task = \"rerank\""),
+            "a folder's name that no other adapter has",
+        ),
+        (named.replace("task = \"ner\"", "task = \"naming\""), ".toml"),
+        (adapters("max_tokens = 8", ""), "none of 40 notes gives a text to learn from"),
+        (adapters("score_questions = 0", ""), "finetune.score_questions"),
+        (named.replace("base = \"model\"", "base = \"nowhere\""), "nowhere"),
+        (named.replace("select-short-ru", "ner-ru"), "expected a prompt with task select"),
+        (String::new(), "expected either `base`"),
+    ];
+    for (number, (job, expected)) in cases.iter().enumerate() {
+        let output = format!("refused-{number}");
+        let (told, done) = TRAINED.train(job, &output, &[]);
+        assert!(!done && told.contains(expected), "{expected}\n{told}");
+        assert!(!told.contains("гастрит"), "{told}");
+        assert!(!TRAINED.path(&output).join("ner/adapter_config.json").exists());
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_is_left_out_or_cut_and_counted() {
+    let place = Place::new();
+    let copy = place.path("model");
+    fs::create_dir(&copy).unwrap();
+    for file in fs::read_dir(TRAINED.path("model")).unwrap().flatten().filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let long = format!("{} ИБС", "Жалоб нет. ".repeat(60));
+    let start = long.chars().count() - 3;
+    fs::write(place.path("train/100.txt"), &long).unwrap();
+    fs::write(
+        place.path("train/100.ann"),
+        format!("T1\ticd_code {start} {}\tИБС\nN1\tReference T1 ICD_codes:1\tI25.9\n", start + 3),
+    )
+    .unwrap();
+    let job = adapters("max_tokens = 200", "").replace("epochs = 2", "epochs = 1");
+    let ner =
+        job.split("  { name = \"rerank\"").next().unwrap().to_owned() + "]\n" + &job[job.find("[finetune]").unwrap()..];
+    let (told, done) = place.train(&ner, "skipped", &[]);
+    assert!(done && told.contains("40 texts taught, 6 held out, 0 cut, 1 left out"), "{told}");
+    let (told, done) = place.train(&ner.replace("[finetune]", "[finetune]\ntoo_long = \"cut\""), "cut", &[]);
+    assert!(done && told.contains("41 texts taught, 6 held out, 1 cut, 0 left out"), "{told}");
+}
