@@ -8,3 +8,5 @@ mod constrained;
 mod parity;
 #[cfg_attr(not(feature = "llm"), allow(dead_code))]
 pub mod tiny;
+#[cfg(all(feature = "llm", feature = "neural"))]
+mod with_peft;
