@@ -10,3 +10,5 @@ mod own;
 mod parity;
 #[cfg_attr(not(feature = "llm"), allow(dead_code))]
 pub mod tiny;
+#[cfg(all(feature = "llm", feature = "neural"))]
+mod with_peft;

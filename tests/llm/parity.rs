@@ -15,7 +15,7 @@ const FAMILIES: [&str; 5] = ["llama", "mistral", "phi3", "qwen2", "qwen3"];
 /// lets no answer cross it.
 const PHI3_CHANGE_TOKENS: usize = 64;
 
-fn load(model: &Path, weights: Option<&Path>) -> MistralRs {
+pub fn load(model: &Path, weights: Option<&Path>) -> MistralRs {
     load_for(1, model, weights)
 }
 
