@@ -28,6 +28,12 @@ use crate::{
     },
 };
 
+/// What lowers the memory of a fine-tuning, in the keys of its file.
+const LESS_TO_FINETUNE: &str = "finetune.base_format to \"q8\" or \"q4\", finetune.max_tokens, finetune.fit.batch_tokens or finetune.fit.shards, or set finetune.fit.recompute = true";
+/// The same for a model from nothing.
+const LESS_TO_PRETRAIN: &str =
+    "pretrain.max_tokens, pretrain.fit.batch_tokens or pretrain.fit.shards, or set pretrain.fit.recompute = true";
+
 /// Fine-tune a language model by LoRA, or train a small one from nothing, as a TOML file says
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -36,6 +42,7 @@ Example: a file that trains two adapters with the paper's settings, and the comm
   base = \"models/Qwen2.5-7B-Instruct\"
   corpus = [\"ruccod/train\"]
   tune = [\"ruccod/tune\"]
+  finetune = { base_format = \"q4\" }   # 4 bits a weight; left out: as in the file
   adapter = [{ name = \"ner\", task = \"ner\" }, { name = \"rerank\", task = \"rerank\" }]
 
   noso train lora --config qwen.toml --output adapters/qwen
@@ -118,15 +125,16 @@ impl Args {
             .iter()
             .map(|name| ModelFolder::claim(&self.output.join(name), self.resume))
             .collect::<Result<Vec<_>>>()?;
-        let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?)?;
+        let in_keys = |e: Error| e.lowered_by(LESS_TO_FINETUNE);
+        let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?).map_err(in_keys)?;
         let read = job.read()?;
-        let mut watch = Bar::new()?;
+        let mut watch = Bar::new()?.with_base(finetuning.base_bytes());
         for (one, folder) in job.adapter.iter().zip(&folders) {
             let settings = Described { base, adapter: one, finetune: finetuning.settings() };
             let manifest = Manifest::begin(folder, &settings, read.fingerprint())?;
             let lessons =
                 Lessons { taught: &read.taught, held_out: &read.tune, catalog: &read.catalog, encoder: &read.encoder };
-            let (history, counts) = finetuning.train(one, &lessons, folder, &mut watch)?;
+            let (history, counts) = finetuning.train(one, &lessons, folder, &mut watch).map_err(in_keys)?;
             manifest.finish(folder, adapter::WEIGHTS_FILE, &history)?;
             let (path, counts) = (folder.path().display(), serde_json::to_string(&counts)?);
             eprintln!("{path}: written; texts {counts}");
@@ -139,7 +147,8 @@ impl Args {
         let folder = ModelFolder::claim(&self.output, self.resume)?;
         let read = job.read()?;
         let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
-        let history = pretrain(&read.taught, &read.catalog, &read.encoder, settings, &folder, &mut Bar::new()?)?;
+        let history = pretrain(&read.taught, &read.catalog, &read.encoder, settings, &folder, &mut Bar::new()?)
+            .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
         manifest.finish(&folder, MODEL_WEIGHTS, &history)?;
         eprintln!("{}: written", self.output.display());
         Ok(DONE)

@@ -33,6 +33,7 @@ use self::{
 use crate::{
     artifact,
     error::{Error, Result},
+    shard::Shard,
 };
 
 /// What a merged folder says of itself.
@@ -167,8 +168,8 @@ impl Merge {
         })
     }
 
-    fn write_shard(&self, shard: &base::Shard, to: &Path, progress: Progress) -> Result<()> {
-        let writer = ShardWriter::new(shard, &self.base.folder, to, progress)?;
+    fn write_shard(&self, shard: &Shard, to: &Path, progress: Progress) -> Result<()> {
+        let writer = ShardWriter::new(shard, to, progress)?;
         match writer.run(shard, &self.updates)? {
             None => Ok(()),
             Some(name) => {

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     llm::chat::Chat,
     nn::{
-        Parameters,
+        Format, Parameters,
         decoder::{LanguageModel, Lora},
         fit::{FitSettings, History, ModelFolder, Schedule, WarmUp, Watch, fit_watched},
     },
@@ -103,6 +103,8 @@ pub struct FinetuneSettings {
     pub max_tokens: usize,
     /// What is done with a longer one. Default skip.
     pub too_long: TooLong,
+    /// How the base model is held, which decides most of the memory: `auto`, `f32`, `bf16`, `q8` or `q4`; see [`Format`]. Default auto.
+    pub base_format: Format,
     /// Rank, scale, dropout and targets. Default: 16, 16, 0.1, query and value.
     pub lora: Lora,
     /// The training loop.
@@ -125,7 +127,7 @@ impl Default for FinetuneSettings {
             ..FitSettings::default()
         };
         let lora = Lora { rank: 16, alpha: 16.0, dropout: 0.1, targets: Vec::new() };
-        Self { max_tokens: 768, too_long: TooLong::Skip, lora, fit }
+        Self { max_tokens: 768, too_long: TooLong::Skip, base_format: Format::Auto, lora, fit }
     }
 }
 
@@ -171,11 +173,16 @@ impl Finetuning {
         settings.fit.check()?;
         settings.lora.check()?;
         let chat = Chat::load(folder)?;
-        let base = LanguageModel::load(folder, device, true)?;
+        let base = LanguageModel::load_frozen(folder, device, settings.base_format)?;
         if settings.lora.targets.is_empty() {
             settings.lora.targets = base.decoder.usual_targets();
         }
         Ok(Self { name: folder.display().to_string(), base, chat, settings })
+    }
+
+    /// Returns how many bytes the base model takes.
+    pub fn base_bytes(&self) -> usize {
+        self.base.parameters.frozen_bytes()
     }
 
     /// Returns the settings, with the targets that were taken.
