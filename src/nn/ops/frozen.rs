@@ -68,7 +68,8 @@ impl Frozen {
             Some(dtype) => Held::Whole(read(0..rows)?.to_dtype(dtype)?.to_device(device)?),
             None => {
                 let quantise = |start: usize| {
-                    let numbers = read(start..rows.min(start + block))?;
+                    // candle quantises what a view is cut from: it must be a tensor of its own.
+                    let numbers = read(start..rows.min(start + block))?.force_contiguous()?;
                     Ok(QTensor::quantize_onto(&numbers, format, device)?)
                 };
                 let starts: Vec<usize> = (0..rows).step_by(block).collect();
