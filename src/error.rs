@@ -290,6 +290,17 @@ impl Error {
         Self::Write { path: path.as_ref().to_owned(), source }
     }
 
+    /// Says what makes it smaller in the words of the command at hand, where memory does not suffice.
+    #[must_use]
+    pub fn lowered_by(self, lower: &'static str) -> Self {
+        match self {
+            Self::Memory { what, needed_mib, available_mib, .. } => {
+                Self::Memory { what, lower, needed_mib, available_mib }
+            }
+            other => other,
+        }
+    }
+
     /// Says what a user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         use std::io::ErrorKind;
@@ -343,7 +354,7 @@ impl Error {
             Self::Adapter { .. } => "`noso adapter info DIR` shows what an adapter holds; PEFT LoRA adapters are read".into(),
             Self::NotBuilt { feature, .. } => format!("build it in with `cargo build --release --features {feature}`"),
             Self::Sequence { .. } => "tokenizer and model must come from one folder; texts are cut to `max_tokens`".into(),
-            Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute".into(),
+            Self::Tensor(reason) if reason.to_lowercase().contains("memory") => "lower --batch-tokens; where a model is trained, --shards or add --recompute (in a job's file: fit.batch_tokens, fit.recompute)".into(),
             Self::Diverged { checkpoint, best, .. } => {
                 let told = |what: &str, path: &Option<PathBuf>| {
                     path.as_ref().map(|path| format!("; {what} {}", path.display())).unwrap_or_default()

@@ -30,6 +30,8 @@ pub mod pipeline;
 pub mod prompt;
 pub mod rerank;
 pub mod retrieval;
+#[cfg(any(feature = "llm", feature = "neural"))]
+mod shard;
 pub mod text;
 pub mod train;
 

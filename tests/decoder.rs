@@ -194,7 +194,7 @@ fn adapters_of_peft_answer_as_there_and_come_back_as_they_went() {
         };
         let (decoder, parameters) = adapted(&peft);
         assert_answers(&decoder, &expected, &expected.families[family].adapters[name]);
-        adapter::save(&ours, &parameters, &lora, Path::new("base")).unwrap();
+        adapter::save(&ours, &parameters, &lora, Path::new("base"), "").unwrap();
         let again = adapted(&ours).1;
         assert_eq!(again.sha256().unwrap(), parameters.sha256().unwrap());
         let config: serde_json::Value =

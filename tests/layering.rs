@@ -8,7 +8,7 @@ use std::{
 /// Modules from left to right; a module imports only from columns to its left, never from a neighbour in its own.
 const COLUMNS: [&[&str]; 15] = [
     &["error"],
-    &["icd", "text", "artifact", "hub"],
+    &["icd", "text", "artifact", "hub", "shard"],
     &["data"],
     &["eval", "config", "catalog", "corpus", "prompt", "nn"],
     &["llm", "embed"],

@@ -3,6 +3,8 @@
 #[cfg(feature = "llm")]
 mod adapters;
 #[cfg(feature = "neural")]
+mod base_formats;
+#[cfg(feature = "neural")]
 mod bert_ner;
 #[cfg(feature = "neural")]
 mod bert_pipeline;

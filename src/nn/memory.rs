@@ -9,20 +9,22 @@ use crate::error::{Error, Result};
 /// # Errors
 /// - [`Error::Memory`] if it would not fit.
 pub fn check(what: &'static str, lower: &'static str, needed: f64) -> Result<()> {
-    let available = available();
-    if available == 0 || needed <= available as f64 {
-        return Ok(()); // 0: the system does not say
+    match available() {
+        Some(available) if needed > available as f64 => {
+            Err(Error::Memory { what, lower, needed_mib: (needed / 1048576.0) as u64, available_mib: available >> 20 })
+        }
+        _ => Ok(()),
     }
-    Err(Error::Memory { what, lower, needed_mib: (needed / 1048576.0) as u64, available_mib: available >> 20 })
 }
 
-/// Returns how many bytes the system can give, or the control group that a container keeps the process in, or its limit.
-fn available() -> u64 {
+/// Returns how many bytes the system can give, or the control group that a container keeps the process in, or its limit; `None` where the
+/// system does not say.
+pub fn available() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory();
     let free = system.available_memory();
     let of_group = system.cgroup_limits().map(|group| group.total_memory.saturating_sub(group.rss));
-    [of_group, of_limit()].into_iter().flatten().fold(free, u64::min)
+    Some([of_group, of_limit()].into_iter().flatten().fold(free, u64::min)).filter(|&free| free > 0)
 }
 
 /// Returns what the process's limit of addresses (`ulimit -v`) leaves; `None` where there is none.

@@ -7,6 +7,7 @@ pub mod bert;
 pub mod decoder;
 pub mod fit;
 mod masks;
+mod matrix;
 pub mod memory;
 pub mod ops;
 mod packed;
@@ -19,6 +20,7 @@ pub mod word_pieces;
 
 pub use self::{
     masks::Masks,
+    matrix::{Format, Matrix, Use},
     packed::{Packed, divide},
     parameters::{Init, Parameters},
 };

@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+use super::{Format, Matrix, Use, ops::Frozen, weights::Stored};
 use crate::error::{Error, Result};
 
 /// How a weight that no file holds is made.
@@ -29,12 +30,14 @@ pub enum Init {
 pub struct Parameters {
     name: String,
     device: Device,
-    given: HashMap<String, Tensor>,
+    given: HashMap<String, Stored>,
     variables: BTreeMap<String, Var>,
     /// Weights that are used but not trained.
     frozen: BTreeMap<String, Tensor>,
-    /// Whether weights asked for from now on are among them.
-    freezing: bool,
+    /// Matrices that are used but not trained.
+    matrices: BTreeMap<String, Frozen>,
+    /// Whether weights asked for from now on are among those, and how matrices are held.
+    freezing: Option<Format>,
     rng: ChaCha8Rng,
 }
 
@@ -46,6 +49,12 @@ impl Parameters {
 
     /// Starts from given weights, such as those of a file called `name`; what layers ask for beyond them is drawn from `seed`.
     pub fn from_tensors(name: &str, given: HashMap<String, Tensor>, device: &Device, seed: u64) -> Self {
+        let given = given.into_iter().map(|(name, tensor)| (name, Stored::Tensor(tensor))).collect();
+        Self::from_stored(name, given, device, seed)
+    }
+
+    /// The same, from weights that may lie in files still.
+    pub(super) fn from_stored(name: &str, given: HashMap<String, Stored>, device: &Device, seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Self {
             name: name.into(),
@@ -53,7 +62,8 @@ impl Parameters {
             given,
             variables: BTreeMap::new(),
             frozen: BTreeMap::new(),
-            freezing: false,
+            matrices: BTreeMap::new(),
+            freezing: None,
             rng,
         }
     }
@@ -63,9 +73,10 @@ impl Parameters {
         self.rng = ChaCha8Rng::seed_from_u64(seed);
     }
 
-    /// Says whether weights asked for from now on stay as they are: no variables, they are neither trained nor saved.
-    pub fn freeze(&mut self, freeze: bool) {
-        self.freezing = freeze;
+    /// Says whether weights asked for from now on stay as they are: no variables, they are neither trained nor saved. Matrices are held in
+    /// this format, vectors in f32.
+    pub fn freeze(&mut self, format: Option<Format>) {
+        self.freezing = format;
     }
 
     /// Returns the weight of this name as a layer's tensor, and keeps it among the variables.
@@ -77,14 +88,9 @@ impl Parameters {
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let broken = |reason: String| Error::Artifact { what: "weights", name: self.name.clone(), reason };
-        let tensor = match (self.given.remove(name), init) {
-            (Some(tensor), _) if tensor.dims() == shape => tensor.to_dtype(DType::F32)?.to_device(&self.device)?,
-            (Some(tensor), _) => {
-                let reason = format!("`{name}` has shape {:?}, the configuration asks for {shape:?}", tensor.dims());
-                return Err(broken(reason));
-            }
-            (None, Init::Required) => return Err(broken(format!("`{name}` of shape {shape:?} is missing"))),
+        let tensor = match (self.take(name, shape)?, init) {
+            (Some(stored), _) => stored.read()?.to_dtype(DType::F32)?.to_device(&self.device)?,
+            (None, Init::Required) => return Err(self.broken(format!("`{name}` of shape {shape:?} is missing"))),
             (None, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?,
             (None, Init::Normal(deviation)) => {
                 let drawn = normal(&mut self.rng, shape.iter().product(), deviation);
@@ -95,7 +101,7 @@ impl Parameters {
                 Tensor::from_vec(drawn, shape, &self.device)?
             }
         };
-        if self.freezing {
+        if self.freezing.is_some() {
             self.frozen.insert(name.to_owned(), tensor.clone());
             return Ok(tensor);
         }
@@ -103,6 +109,46 @@ impl Parameters {
         let shared = variable.as_tensor().clone();
         self.variables.insert(name.to_owned(), variable);
         Ok(shared)
+    }
+
+    /// Returns the matrix of this name and `shape` (`[out, in]`): a variable, or, where weights are frozen, as it was given.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn matrix(&mut self, name: &str, shape: [usize; 2], init: Init, used: Use) -> Result<Matrix> {
+        if let Some(known) = self.matrices.get(name) {
+            return Ok(Matrix::Frozen(known.clone()));
+        }
+        if let Some(format) = self.freezing
+            && let Some(stored) = self.take(name, &shape)?
+        {
+            let format = format.resolve(stored.dtype(), shape[1], used, &self.device);
+            let matrix = Frozen::new(shape, format, &self.device, |rows| stored.read_rows(rows))?;
+            self.matrices.insert(name.to_owned(), matrix.clone());
+            return Ok(Matrix::Frozen(matrix));
+        }
+        Ok(Matrix::Free(self.get(name, &shape, init)?))
+    }
+
+    /// Takes a weight that was given.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Option<Stored>> {
+        let stored = self.given.remove(name);
+        match stored.as_ref().map(Stored::shape) {
+            Some(other) if other != shape => {
+                Err(self.broken(format!("`{name}` has shape {other:?}, the configuration asks for {shape:?}")))
+            }
+            _ => Ok(stored),
+        }
+    }
+
+    fn broken(&self, reason: String) -> Error {
+        Error::Artifact { what: "weights", name: self.name.clone(), reason }
+    }
+
+    /// Returns how many bytes the weights take that are not trained.
+    pub fn frozen_bytes(&self) -> usize {
+        let vectors = self.frozen.values().map(|tensor| 4 * tensor.elem_count());
+        vectors.chain(self.matrices.values().map(Frozen::bytes)).sum()
     }
 
     /// Tells whether a weight of this name was given and not yet asked for, or is a variable.
@@ -156,22 +202,22 @@ impl Parameters {
     /// - [`Error::Artifact`] if one is missing or has another shape.
     pub fn restore(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
         for (name, variable) in &self.variables {
-            let broken = |reason: String| Error::Artifact { what: "weights", name: self.name.clone(), reason };
-            let tensor = tensors.get(name).ok_or_else(|| broken(format!("`{name}` is missing")))?;
+            let tensor = tensors.get(name).ok_or_else(|| self.broken(format!("`{name}` is missing")))?;
             if tensor.dims() != variable.dims() {
-                return Err(broken(format!("`{name}` has shape {:?}, expected {:?}", tensor.dims(), variable.dims())));
+                let reason = format!("`{name}` has shape {:?}, expected {:?}", tensor.dims(), variable.dims());
+                return Err(self.broken(reason));
             }
             variable.set(&tensor.to_device(&self.device)?)?;
         }
         Ok(())
     }
 
-    /// Writes all variables to a safetensors file, atomically, under other names.
+    /// Writes all variables to a safetensors file, atomically, under other names, with what is `said` of them by keys.
     ///
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
-    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String) -> Result<()> {
-        write(path, self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor())))
+    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String, said: &[(&str, &str)]) -> Result<()> {
+        write(path, said, self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor())))
     }
 
     /// Writes all variables to a safetensors file in another number format, atomically.
@@ -181,7 +227,7 @@ impl Parameters {
     pub fn save_in(&self, path: &Path, dtype: DType) -> Result<()> {
         let tensors: Vec<(&String, Tensor)> =
             self.variables.iter().map(|(name, one)| Ok((name, one.to_dtype(dtype)?))).collect::<Result<_>>()?;
-        write(path, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+        write(path, &[], tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }
 
     /// Returns a hash over names, shapes and numbers, in hexadecimal digits.
@@ -214,9 +260,11 @@ fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f32) -> Vec<f32> {
 
 fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     path: &Path,
+    said: &[(&str, &str)],
     tensors: impl Iterator<Item = (N, &'a Tensor)>,
 ) -> Result<()> {
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let said = [("format", "pt")].iter().chain(said);
+    let metadata = said.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
         what: "weights",
         name: path.display().to_string(),

@@ -52,9 +52,9 @@ impl Pretrained {
         let (config, extra) = read_config(&folder)?;
         let tokenizer = Tokenizer::load(&folder)?;
         check_tokens(&folder, tokenizer.size(), config.vocab_size)?;
-        let (file, given) = weights::read(&folder, device, broken)?;
+        let (file, given) = weights::find(&folder, broken)?;
         let given = rename(given);
-        let mut parameters = Parameters::from_tensors(&file, given, device, 0);
+        let mut parameters = Parameters::from_stored(&file, given, device, 0);
         let bert = Bert::new(&config, &mut parameters, "", false).map_err(|e| match e {
             Error::Artifact { name, reason, .. } => broken(
                 &folder,
@@ -104,7 +104,7 @@ impl Pretrained {
         let prefix = self.prefix();
         let is_encoders = |name: &str| ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
         let whole_name = |name: &str| if is_encoders(name) { format!("{prefix}{name}") } else { name.to_owned() };
-        self.parameters.save_as(&folder.join(WEIGHTS_FILE), whole_name)?;
+        self.parameters.save_as(&folder.join(WEIGHTS_FILE), whole_name, &[])?;
         self.tokenizer.save(folder, self.config.max_tokens())?;
         let mut whole = self.extra.clone();
         whole.append(&mut self.config_json());
@@ -184,7 +184,7 @@ fn check_tokens(folder: &Path, tokens: usize, rows: usize) -> Result<()> {
 }
 
 /// Strips the prefix under which a model with a head keeps its encoder, and gives normalisations their present names.
-fn rename(given: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+fn rename<T>(given: HashMap<String, T>) -> HashMap<String, T> {
     let current = |name: &str| -> String {
         let name = ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
         match name.rsplit_once('.') {
@@ -193,7 +193,7 @@ fn rename(given: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
             _ => name.to_owned(),
         }
     };
-    given.into_iter().map(|(name, tensor)| (current(&name), tensor)).collect()
+    given.into_iter().map(|(name, weight)| (current(&name), weight)).collect()
 }
 
 /// Reads `config.json`, refuses what these layers cannot do, and returns the sizes and all other keys.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::nn::fit::{EvaluationRecord, FitSettings, Schedule, StepRecord, WarmUp, Watch};
+use crate::nn::fit::{EvaluationRecord, FitSettings, Memory, Schedule, StepRecord, WarmUp, Watch};
 
 /// Exit code of a run that Ctrl-C stopped at once, as shells have it.
 const KILLED: i32 = 130;
@@ -144,6 +144,8 @@ pub struct Bar {
     /// When a line was last written, where no bar can be drawn.
     told: Instant,
     steps: usize,
+    /// Bytes of a model that is not trained.
+    base: Option<usize>,
 }
 
 impl Bar {
@@ -163,11 +165,39 @@ impl Bar {
         };
         ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
         let now = Instant::now();
-        Ok(Self { bar: ProgressBar::hidden(), stop, started: now, tokens: 0, loss: None, told: now, steps: 0 })
+        Ok(Self {
+            bar: ProgressBar::hidden(),
+            stop,
+            started: now,
+            tokens: 0,
+            loss: None,
+            told: now,
+            steps: 0,
+            base: None,
+        })
+    }
+}
+
+impl Bar {
+    /// Names the bytes of a model that is not trained beside what the run needs.
+    pub fn with_base(mut self, bytes: usize) -> Self {
+        self.base = Some(bytes);
+        self
     }
 }
 
 impl Watch for Bar {
+    fn memory(&mut self, memory: &Memory) {
+        let mib = |bytes: f64| format!("{:.0} MiB", bytes / 1048576.0);
+        let (base, of_weights) = match self.base {
+            Some(bytes) => (format!("base model {}, ", mib(bytes as f64)), "adapter and optimiser"),
+            None => (String::new(), "weights and optimiser"),
+        };
+        let Memory { weights, activations, free } = *memory;
+        let free = free.map(|free| format!("; {} free", mib(free))).unwrap_or_default();
+        eprintln!("memory: {base}{of_weights} about {}, activations {}{free}", mib(weights), mib(activations));
+    }
+
     fn begin(&mut self, steps: usize, done: usize) {
         let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} steps, {msg}, {eta} left");
         self.bar = ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -34,6 +34,12 @@ use crate::{
     },
 };
 
+/// What lowers the memory of a fine-tuning, in the keys of its file.
+const LESS_TO_FINETUNE: &str = "finetune.base_format to \"q8\" or \"q4\", finetune.max_tokens, finetune.fit.batch_tokens or finetune.fit.shards, or set finetune.fit.recompute = true";
+/// The same for a model from nothing.
+const LESS_TO_PRETRAIN: &str =
+    "pretrain.max_tokens, pretrain.fit.batch_tokens or pretrain.fit.shards, or set pretrain.fit.recompute = true";
+
 /// Fine-tune a language model by LoRA, or train a small one from nothing, as a TOML file says
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -42,6 +48,7 @@ Example: a file that trains two adapters with the paper's settings, and the comm
   base = \"models/Qwen2.5-7B-Instruct\"
   corpus = [\"ruccod/train\"]
   tune = [\"ruccod/tune\"]
+  finetune = { base_format = \"q4\" }   # 4 bits a weight; left out: as in the file
   adapter = [{ name = \"ner\", task = \"ner\" }, { name = \"rerank\", task = \"rerank\" }]
 
   noso train lora --config qwen.toml --output adapters/qwen
@@ -137,14 +144,15 @@ impl Args {
             .iter()
             .map(|name| ModelFolder::claim(&self.output.join(name), self.resume))
             .collect::<Result<Vec<_>>>()?;
-        let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?)?;
+        let in_keys = |e: Error| e.lowered_by(LESS_TO_FINETUNE);
+        let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?).map_err(in_keys)?;
         let read = job.read()?;
-        let mut watch = Bar::new()?;
+        let mut watch = Bar::new()?.with_base(finetuning.base_bytes());
         for (one, folder) in job.adapter.iter().zip(&folders) {
             let settings = Described { base, adapter: one, finetune: finetuning.settings() };
             let manifest = Manifest::begin(folder, &settings, read.fingerprint())?;
             self.keep(folder)?;
-            let (history, counts) = finetuning.train(one, &read.lessons(), folder, &mut watch)?;
+            let (history, counts) = finetuning.train(one, &read.lessons(), folder, &mut watch).map_err(in_keys)?;
             job.card(base, one, finetuning.settings(), &counts, &history, folder).write(folder.path())?;
             let weights = if job.finetune.full { MODEL_WEIGHTS } else { adapter::WEIGHTS_FILE };
             manifest.finish(folder, weights, &history)?;
@@ -161,7 +169,8 @@ impl Args {
         let read = job.read()?;
         let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
         self.keep(&folder)?;
-        let history = pretrain(&read.lessons(), job.base.as_deref(), settings, &folder, &mut Bar::new()?)?;
+        let history = pretrain(&read.lessons(), job.base.as_deref(), settings, &folder, &mut Bar::new()?)
+            .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
         job.card_of_new(settings, &history, &folder).write(folder.path())?;
         manifest.finish(&folder, MODEL_WEIGHTS, &history)?;
         eprintln!("{}: written", self.output.display());

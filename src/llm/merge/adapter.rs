@@ -13,7 +13,10 @@ use super::{
     config::Config,
     update::{Matrix, Precision, Update},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    shard::BASE_HASH,
+};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -76,6 +79,8 @@ pub(super) struct Adapter {
     pub folder: PathBuf,
     /// XXH3-128 of its two files.
     pub hash: u128,
+    /// Hash of the model that it was trained on, where it says so.
+    pub base_hash: Option<String>,
     config: Config,
     /// By name of the module in the model.
     modules: BTreeMap<String, Factors>,
@@ -112,6 +117,8 @@ impl Adapter {
         let config = Config::parse(&json).map_err(|reason| refuse(format!("{CONFIG}: {reason}")))?;
         let damaged = |reason: String| refuse(format!("{WEIGHTS}: {reason}"));
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let base_hash = metadata.metadata().as_ref().and_then(|said| said.get(BASE_HASH)).cloned();
         let mut hash = Xxh3::new();
         for file in [&json, &bytes] {
             hash.update(&(file.len() as u64).to_le_bytes());
@@ -120,6 +127,7 @@ impl Adapter {
         let mut adapter = Self {
             folder: folder.to_owned(),
             hash: hash.digest128(),
+            base_hash,
             config,
             modules: BTreeMap::new(),
             strays: Vec::new(),

@@ -3,29 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     ffi::OsStr,
-    fs::File,
-    io::Read,
-    ops::Range,
     path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::{MANIFEST, Progress};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    shard::{self, Shard},
+};
 
 /// Weights of a model in one file.
 const SINGLE: &str = "model.safetensors";
 /// List of the files of a model in several.
 const INDEX: &str = "model.safetensors.index.json";
-/// Longest header that the format allows.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// Bytes hashed at a time.
-const HASH_BLOCK_BYTES: usize = 1 << 20;
 /// Endings of files that hold weights in some format.
 const WEIGHT_ENDINGS: [&str; 9] = ["safetensors", "bin", "gguf", "pt", "pth", "ckpt", "h5", "msgpack", "onnx"];
 
@@ -41,17 +36,6 @@ pub(super) struct Base {
     pub tied: bool,
 }
 
-/// A safetensors file.
-pub(super) struct Shard {
-    /// Its name in the folder.
-    pub name: String,
-    /// Its length.
-    pub bytes: u64,
-    /// Where the numbers begin.
-    data_start: u64,
-    metadata: Metadata,
-}
-
 impl Base {
     /// Reads the headers of all weights.
     ///
@@ -63,7 +47,7 @@ impl Base {
         }
         let config: Value = json(folder, "config.json")?;
         let names = shard_names(folder)?;
-        let shards = names.into_iter().map(|name| Shard::open(folder, name)).collect::<Result<Vec<_>>>()?;
+        let shards = names.iter().map(|name| open_shard(&folder.join(name))).collect::<Result<Vec<_>>>()?;
         refuse_twice(folder, &shards)?;
         let base = Self { folder: folder.to_owned(), others: other_files(folder)?, shards, tied: false };
         let says_tied = config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true);
@@ -72,7 +56,7 @@ impl Base {
 
     /// Finds a tensor in any shard.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.shards.iter().find_map(|shard| shard.metadata.info(name))
+        self.shards.iter().find_map(|shard| shard.info(name))
     }
 
     /// Returns every file that goes into a merged folder with its XXH3-128, weights first.
@@ -80,53 +64,39 @@ impl Base {
     /// # Errors
     /// - [`Error::Read`] if one cannot be read.
     pub fn hashes(&self, progress: Progress) -> Result<Vec<(&str, u128)>> {
-        let names: Vec<&str> = self.shards.iter().map(|shard| &shard.name).chain(&self.others).map(|n| &**n).collect();
-        names.into_par_iter().map(|name| Ok((name, hash(&self.folder.join(name), progress)?))).collect()
+        let names: Vec<&str> = self.shards.iter().map(name).chain(self.others.iter().map(String::as_str)).collect();
+        names.into_par_iter().map(|name| Ok((name, shard::hash(&self.folder.join(name), progress)?))).collect()
     }
 }
 
-impl Shard {
-    fn open(folder: &Path, name: String) -> Result<Self> {
-        let path = folder.join(&name);
-        let damaged = |reason: String| Error::ModelLoad {
+impl Base {
+    /// Names the model by `hashes` of its files; see [`shard::model_hash`].
+    pub fn hash(&self, hashes: &[(&str, u128)]) -> String {
+        shard::model_hash(hashes.iter().take(self.shards.len()).copied())
+    }
+}
+
+/// Returns a weight file's name in its folder.
+pub(super) fn name(shard: &Shard) -> &str {
+    shard.path.file_name().and_then(OsStr::to_str).unwrap_or_default() // never: names come from JSON
+}
+
+/// Reads a file's header.
+fn open_shard(path: &Path) -> Result<Shard> {
+    Shard::open(path).map(|(shard, _)| shard).map_err(|e| match e {
+        Error::Artifact { reason, .. } => Error::ModelLoad {
             name: path.display().to_string(),
             reason,
             hint: "download or copy the file again".into(),
-        };
-        let mut file = File::open(&path).map_err(|e| Error::read(&path, e))?;
-        let bytes = file.metadata().map_err(|e| Error::read(&path, e))?.len();
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| damaged("the file is cut short".into()))?;
-        let header_bytes = u64::from_le_bytes(length);
-        if header_bytes > MAX_HEADER_BYTES.min(bytes - 8) {
-            return Err(damaged("it is no safetensors file, or is cut short".into()));
-        }
-        let mut header = vec![0; header_bytes as usize];
-        file.read_exact(&mut header).map_err(|e| Error::read(&path, e))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(format!("its header: {e}")))?;
-        let (data_start, data_bytes) = (8 + header_bytes, metadata.data_len() as u64);
-        if data_start + data_bytes != bytes {
-            return Err(damaged(format!("expected {} bytes, got {bytes}", data_start + data_bytes)));
-        }
-        Ok(Self { name, bytes, data_start, metadata })
-    }
-
-    /// Returns the named tensors that stand in this file as `(place in the file, name)`, in the file's order.
-    pub fn places<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<(Range<u64>, &'a String)> {
-        let place = |name: &'a String| {
-            let (start, end) = self.metadata.info(name)?.data_offsets;
-            Some((self.data_start + start as u64..self.data_start + end as u64, name))
-        };
-        let mut places: Vec<_> = names.filter_map(place).collect();
-        places.sort_by_key(|(place, _)| place.start);
-        places
-    }
+        },
+        other => other,
+    })
 }
 
 /// A weight in two files could be changed in one and read from the other.
 fn refuse_twice(folder: &Path, shards: &[Shard]) -> Result<()> {
     let mut seen = HashSet::new();
-    let mut names = shards.iter().flat_map(|shard| shard.metadata.offset_keys());
+    let mut names = shards.iter().flat_map(Shard::names);
     match names.find(|name| !seen.insert(name.clone())) {
         None => Ok(()),
         Some(name) => Err(Error::ModelLoad {
@@ -210,17 +180,4 @@ fn no_model(path: &Path) -> Error {
         ("there is no such folder", TAKE.to_owned())
     };
     Error::ModelLoad { name: path.display().to_string(), reason: reason.into(), hint }
-}
-
-fn hash(path: &Path, progress: Progress) -> Result<u128> {
-    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
-    let (mut hash, mut block) = (Xxh3::new(), vec![0; HASH_BLOCK_BYTES]);
-    loop {
-        let read = file.read(&mut block).map_err(|e| Error::read(path, e))?;
-        if read == 0 {
-            return Ok(hash.digest128());
-        }
-        hash.update(&block[..read]);
-        progress(read as u64);
-    }
 }

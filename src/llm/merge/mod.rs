@@ -33,6 +33,7 @@ use self::{
 use crate::{
     artifact,
     error::{Error, Result},
+    shard::Shard,
 };
 
 /// What a merged folder says of itself.
@@ -101,6 +102,8 @@ pub struct Merge {
     base: Base,
     adapter: PathBuf,
     adapter_hash: u128,
+    /// Hash of the model that the adapter says it was trained on.
+    adapter_base: Option<String>,
     /// By name of the weight.
     updates: BTreeMap<String, (Precision, Update)>,
 }
@@ -132,14 +135,14 @@ impl Merge {
     pub fn open(model: &Path, adapter: &Path) -> Result<Self> {
         let base = Base::open(model)?;
         let adapter = Adapter::open(adapter)?;
-        let (folder, adapter_hash) = (adapter.folder.clone(), adapter.hash);
+        let (folder, adapter_hash, adapter_base) = (adapter.folder.clone(), adapter.hash, adapter.base_hash.clone());
         let fit = |(name, update): (String, Update)| {
             let precision = fit(&base, &name, &update)
                 .map_err(|reason| Error::Adapter { path: folder.clone(), reason: format!("`{name}`: {reason}") })?;
             Ok((name, (precision, update)))
         };
         let updates = adapter.into_updates()?.into_iter().map(fit).collect::<Result<_>>()?;
-        Ok(Self { base, adapter: folder, adapter_hash, updates })
+        Ok(Self { base, adapter: folder, adapter_hash, adapter_base, updates })
     }
 
     /// Returns the length of the model's weights.
@@ -189,8 +192,8 @@ impl Merge {
         })
     }
 
-    fn write_shard(&self, shard: &base::Shard, to: &Path, progress: Progress) -> Result<()> {
-        let writer = ShardWriter::new(shard, &self.base.folder, to, progress)?;
+    fn write_shard(&self, shard: &Shard, to: &Path, progress: Progress) -> Result<()> {
+        let writer = ShardWriter::new(shard, to, progress)?;
         match writer.run(shard, &self.updates)? {
             None => Ok(()),
             Some(name) => {
@@ -206,13 +209,19 @@ impl Merge {
             let bytes = path.metadata().map_err(|e| Error::read(&path, e))?.len();
             Ok(ManifestFile { name: name.to_owned(), bytes, source_hash: format!("{hash:032x}") })
         };
+        let hashes = self.base.hashes(progress)?;
+        if self.adapter_base.as_ref().is_some_and(|trained_on| *trained_on != self.base.hash(&hashes)) {
+            let reason =
+                format!("it was trained on another model than {}: the weights differ", self.base.folder.display());
+            return Err(Error::Adapter { path: self.adapter.clone(), reason });
+        }
         Ok(Manifest {
             format: FORMAT,
             noso: env!("CARGO_PKG_VERSION").into(),
             model: self.base.folder.clone(),
             adapter: self.adapter.clone(),
             adapter_hash: format!("{:032x}", self.adapter_hash),
-            files: self.base.hashes(progress)?.into_iter().map(file).collect::<Result<_>>()?,
+            files: hashes.into_iter().map(file).collect::<Result<_>>()?,
         })
     }
 }

@@ -8,11 +8,13 @@ use std::{
 };
 
 use super::{
-    Progress,
-    base::Shard,
+    Progress, base,
     update::{Precision, Update},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    shard::Shard,
+};
 
 /// Bytes read, changed and written at a time.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -27,12 +29,12 @@ pub(super) struct ShardWriter<'a> {
 }
 
 impl<'a> ShardWriter<'a> {
-    /// Opens the shard in `from` and makes a file of the same name in `to`.
+    /// Opens the shard and makes a file of the same name in `to`.
     ///
     /// # Errors
     /// - [`Error::Read`], [`Error::Write`] if that fails.
-    pub fn new(shard: &Shard, from: &Path, to: &Path, progress: Progress<'a>) -> Result<Self> {
-        let (source, target) = (from.join(&shard.name), to.join(&shard.name));
+    pub fn new(shard: &Shard, to: &Path, progress: Progress<'a>) -> Result<Self> {
+        let (source, target) = (shard.path.clone(), to.join(base::name(shard)));
         let read = File::open(&source).map_err(|e| Error::read(&source, e))?;
         let write = File::create_new(&target).map_err(|e| Error::write(&target, e))?;
         Ok(Self { source: (source, read), target: (target, write), progress })
@@ -44,12 +46,12 @@ impl<'a> ShardWriter<'a> {
     /// - [`Error::Read`], [`Error::Write`] if that fails, or the file has become shorter meanwhile.
     pub fn run(mut self, shard: &Shard, updates: &BTreeMap<String, (Precision, Update)>) -> Result<Option<String>> {
         let mut at = 0;
-        for (place, name) in shard.places(updates.keys()) {
+        for name in shard.names() {
+            let (Some((precision, update)), Some(place)) = (updates.get(&name), shard.place(&name)) else { continue };
             self.copy(place.start - at)?;
             at = place.end;
-            let (precision, update) = &updates[name];
             if !self.add(*precision, update)? {
-                return Ok(Some(name.clone()));
+                return Ok(Some(name));
             }
         }
         self.copy(shard.bytes - at)?;

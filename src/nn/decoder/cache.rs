@@ -40,7 +40,7 @@ impl Decoder {
     fn read_at_once(&self, ids: &[u32], cache: &mut Cache) -> Result<Tensor> {
         self.check(&Packed::new([ids]), cache.ids.len())?;
         cache.layers.resize(self.layers.len(), None);
-        let mut x = ops::embed(&self.words, ids)?;
+        let mut x = self.words.rows(ids)?;
         let positions = cache.ids.len()..cache.ids.len() + ids.len();
         let angles = self.config.rotary.angles_of(std::iter::once(positions));
         for (layer, known) in self.layers.iter().zip(&mut cache.layers) {

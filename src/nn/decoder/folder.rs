@@ -1,15 +1,18 @@
 //! Language models from folders: a folder in Hugging Face's form comes in, a decoder with its weights leaves.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, quantized::GgmlDType};
 use serde_json::{Map, Value};
 
-use super::{Decoder, DecoderConfig};
+use super::{Decoder, DecoderConfig, TABLES};
 use crate::{
     artifact::write_atomic,
     error::{Error, Result},
-    nn::{Parameters, weights},
+    nn::{
+        Format, Parameters, Use, memory,
+        weights::{self, Stored},
+    },
 };
 
 const CONFIG_FILE: &str = "config.json";
@@ -27,17 +30,41 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
-    /// Reads a folder with `config.json` and `model.safetensors` or its shards. `frozen` weights stay as they are: only what is put on
-    /// them is trained.
+    /// Reads a folder with `config.json` and `model.safetensors` or its shards. `frozen` weights stay as they are, in f32: only what is put
+    /// on them is trained.
     ///
     /// # Errors
     /// - [`Error::ModelLoad`] if a file is missing, damaged, or does not fit the others; it names file and tensor.
     pub fn load(folder: &Path, device: &Device, frozen: bool) -> Result<Self> {
+        Self::read(folder, device, frozen.then_some(Format::F32))
+    }
+
+    /// Reads a folder whose weights stay as they are, its matrices held in `format`.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`Error::Memory`] if they would not fit, before they are read. On a GPU nothing is refused.
+    pub fn load_frozen(folder: &Path, device: &Device, format: Format) -> Result<Self> {
+        Self::read(folder, device, Some(format))
+    }
+
+    /// Names the model in a folder by its weights: adapters belong to one with the same name.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] or [`Error::ModelLoad`] if there are no weights.
+    pub fn hash(folder: &Path) -> Result<String> {
+        weights::hash(folder, broken)
+    }
+
+    fn read(folder: &Path, device: &Device, frozen: Option<Format>) -> Result<Self> {
         let stated = read_config(folder)?;
         let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), SUPPORTED);
         let config = DecoderConfig::read(&stated).map_err(wrong)?;
-        let (file, given) = weights::read(folder, device, broken)?;
-        let mut parameters = Parameters::from_tensors(&file, given, device, 0);
+        let (file, given) = weights::find(folder, broken)?;
+        if let Some(format) = frozen.filter(|_| device.is_cpu()) {
+            let lower = "the bits in which its weights are held, or take a smaller one";
+            memory::check("the base model", lower, needed(&given, format, device))?;
+        }
+        let mut parameters = Parameters::from_stored(&file, given, device, 0);
         parameters.freeze(frozen);
         let decoder = Decoder::new(&config, &mut parameters, false).map_err(|e| match e {
             Error::Artifact { name, reason, .. } => {
@@ -46,7 +73,7 @@ impl LanguageModel {
             }
             other => other,
         })?;
-        parameters.freeze(false);
+        parameters.freeze(None);
         Ok(Self { stated, parameters, decoder })
     }
 }
@@ -74,6 +101,19 @@ impl LanguageModel {
         let config = format!("{:#}\n", Value::Object(self.stated.clone()));
         write_atomic(&folder.join(CONFIG_FILE), config.as_bytes())
     }
+}
+
+/// Estimates the bytes of weights whose matrices are held in `format`.
+fn needed(given: &HashMap<String, Stored>, format: Format, device: &Device) -> f64 {
+    let bytes = |(name, stored): (&String, &Stored)| {
+        let used = if TABLES.contains(&name.as_str()) { Use::Vocabulary } else { Use::Map };
+        let held = match *stored.shape() {
+            [_, columns] => format.resolve(stored.dtype(), columns, used, device),
+            _ => GgmlDType::F32,
+        };
+        stored.shape().iter().product::<usize>() as f64 / held.block_size() as f64 * held.type_size() as f64
+    };
+    given.iter().map(bytes).sum()
 }
 
 fn read_config(folder: &Path) -> Result<Map<String, Value>> {

@@ -17,8 +17,11 @@ pub use self::{
     rotary::Rotary,
 };
 use self::{layer::Layer, projection::Names};
-use super::{Masks, Packed, Parameters, ops};
+use super::{Masks, Matrix, Packed, Parameters, Use, ops};
 use crate::error::{Error, Result};
+
+/// Name of the table of embeddings, and of the scores of the vocabulary.
+const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
 /// A stack of pre-norm transformer layers in which each token sees those before it.
 ///
@@ -27,11 +30,11 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
-    words: Tensor,
+    words: Matrix,
     layers: Vec<Layer>,
     norm: Tensor,
     /// Scores of the vocabulary, where they do not come from the table of embeddings.
-    head: Option<Tensor>,
+    head: Option<Matrix>,
 }
 
 impl Decoder {
@@ -42,10 +45,11 @@ impl Decoder {
     pub fn new(config: &DecoderConfig, parameters: &mut Parameters, fresh: bool) -> Result<Self> {
         let mut names = Names { parameters, fresh, deviation: config.initializer_range };
         let (rows, hidden) = (config.vocab_size, config.hidden_size);
-        let head = (!config.tie_word_embeddings).then(|| names.matrix("lm_head.weight", rows, hidden)).transpose()?;
+        let mut table = |name: &str| names.matrix(name, [rows, hidden], Use::Vocabulary);
+        let head = (!config.tie_word_embeddings).then(|| table(TABLES[1])).transpose()?;
         Ok(Self {
             config: config.clone(),
-            words: names.matrix("model.embed_tokens.weight", rows, hidden)?,
+            words: table(TABLES[0])?,
             layers: (0..config.num_hidden_layers)
                 .map(|number| Layer::new(config, &mut names, number))
                 .collect::<Result<_>>()?,
@@ -79,7 +83,7 @@ impl Decoder {
 
     /// Returns where the weights lie.
     pub fn device(&self) -> &Device {
-        self.words.device()
+        self.norm.device()
     }
 
     /// Computes the last layer's vectors, normalised. Returns `(tokens, hidden)`. `masks` switches dropout on.
@@ -88,7 +92,7 @@ impl Decoder {
     /// - [`Error::Sequence`] if a sequence is longer than the model's positions or an id is outside its vocabulary; those of the device.
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
         self.check(batch, 0)?;
-        let mut x = ops::embed(&self.words, batch.ids())?;
+        let mut x = self.words.rows(batch.ids())?;
         let angles = self.config.rotary.angles(batch.lengths());
         for layer in &self.layers {
             x = match masks.as_deref_mut() {
@@ -107,17 +111,17 @@ impl Decoder {
     /// # Errors
     /// Those of the device.
     pub fn logits(&self, vectors: &Tensor) -> Result<Tensor> {
-        ops::linear(vectors, self.head.as_ref().unwrap_or(&self.words), None)
+        self.head.as_ref().unwrap_or(&self.words).linear(vectors, None)
     }
 
     /// Returns the same decoder for use without training: it shares the weights and sees their updates.
     pub fn detached(&self) -> Self {
         Self {
             config: self.config.clone(),
-            words: self.words.detach(),
+            words: self.words.detached(),
             layers: self.layers.iter().map(Layer::detached).collect(),
             norm: self.norm.detach(),
-            head: self.head.as_ref().map(Tensor::detach),
+            head: self.head.as_ref().map(Matrix::detached),
         }
     }
 

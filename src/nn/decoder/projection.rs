@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Result, check_setting},
-    nn::{Init, Masks, Parameters, ops},
+    nn::{Init, Masks, Matrix, Parameters, Use, ops},
 };
 
 /// Low-rank adapters on some projections.
@@ -40,7 +40,7 @@ impl Lora {
 /// A linear map, and what an adapter adds to it.
 #[derive(Clone)]
 pub(super) struct Projection {
-    weight: Tensor,
+    weight: Matrix,
     bias: Option<Tensor>,
     adapter: Option<Adapter>,
 }
@@ -58,14 +58,14 @@ struct Adapter {
 impl Projection {
     /// Takes `NAME.weight` `(to, from)`, with `bias` also `NAME.bias` `(to)`.
     pub fn new(names: &mut Names<'_>, name: &str, [to, from]: [usize; 2], bias: bool) -> Result<Self> {
-        let weight = names.matrix(&format!("{name}.weight"), to, from)?;
+        let weight = names.matrix(&format!("{name}.weight"), [to, from], Use::Map)?;
         let bias = bias.then(|| names.get(&format!("{name}.bias"), &[to], Init::Constant(0.0))).transpose()?;
         Ok(Self { weight, bias, adapter: None })
     }
 
     /// Puts an adapter on it: `NAME.lora_A.weight`, drawn where it is not given, and `NAME.lora_B.weight`, zeros.
     pub fn adapt(&mut self, parameters: &mut Parameters, name: &str, lora: &Lora) -> Result<()> {
-        let (to, from) = self.weight.dims2()?;
+        let [to, from] = self.weight.shape()?;
         // PEFT draws as PyTorch's linear maps do: evenly between ±1/√from.
         let even = Init::Uniform(1.0 / (from as f32).sqrt());
         self.adapter = Some(Adapter {
@@ -79,7 +79,7 @@ impl Projection {
 
     /// Computes `(rows, to)` from `(rows, from)`.
     pub fn forward(&self, x: &Tensor, masks: Option<&mut Masks>) -> Result<Tensor> {
-        let out = ops::linear(x, &self.weight, self.bias.as_ref())?;
+        let out = self.weight.linear(x, self.bias.as_ref())?;
         let Some(Adapter { down, up, scale, drop }) = &self.adapter else { return Ok(out) };
         let inner = (ops::linear(&ops::dropout(x, *drop, masks)?, down, None)? * *scale)?;
         Ok((out + ops::linear(&inner, up, None)?)?)
@@ -92,7 +92,7 @@ impl Projection {
             up: adapter.up.detach(),
             ..*adapter
         });
-        Self { weight: self.weight.detach(), bias: self.bias.as_ref().map(Tensor::detach), adapter }
+        Self { weight: self.weight.detached(), bias: self.bias.as_ref().map(Tensor::detach), adapter }
     }
 }
 
@@ -108,9 +108,9 @@ impl Names<'_> {
         self.parameters.get(name, shape, if self.fresh { init } else { Init::Required })
     }
 
-    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Tensor> {
-        let init = Init::Normal(self.deviation);
-        self.get(name, &[rows, columns], init)
+    pub fn matrix(&mut self, name: &str, shape: [usize; 2], used: Use) -> Result<Matrix> {
+        let init = if self.fresh { Init::Normal(self.deviation) } else { Init::Required };
+        self.parameters.matrix(name, shape, init, used)
     }
 
     pub fn scale(&mut self, name: &str, size: usize) -> Result<Tensor> {

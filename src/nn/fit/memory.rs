@@ -9,19 +9,32 @@ use crate::{
 /// Copies of the weights that a run keeps: the weights, a gradient, two moments and a checkpoint.
 const COPIES: f64 = 5.0;
 
-/// Holds the estimate of a step's memory against what is free. On a GPU nothing is refused.
-///
-/// # Errors
-/// - [`Error::Memory`](crate::Error::Memory) if it would not fit.
-pub(super) fn check(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> Result<()> {
-    if !parameters.device().is_cpu() {
-        return Ok(());
+/// What a run is estimated to need beside what it holds when it begins, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// Of the weights that are trained: a gradient a shard, two moments and a checkpoint's copy.
+    pub weights: f64,
+    /// Of the tokens that are computed at once: what the forward pass keeps for the backward pass.
+    pub activations: f64,
+    /// What the system can give; `None` on a GPU, and where it does not say.
+    pub free: Option<f64>,
+}
+
+impl Memory {
+    /// Refuses a run that would not fit.
+    ///
+    /// # Errors
+    /// - [`Error::Memory`](crate::Error::Memory).
+    pub(super) fn check(&self) -> Result<()> {
+        match self.free {
+            None => Ok(()),
+            Some(_) => memory::check(
+                "a training step",
+                "--batch-tokens or --shards, or add --recompute",
+                self.weights + self.activations,
+            ),
+        }
     }
-    memory::check(
-        "a training step",
-        "--batch-tokens or --shards, or add --recompute",
-        needed(parameters, task, settings),
-    )
 }
 
 /// Holds the memory that a model of so many weights needs in training against what is free, before the weights are drawn.
@@ -33,8 +46,8 @@ pub fn check_weights(weights: f64) -> Result<()> {
     memory::check("a model of this size in training", lower, 4.0 * weights * COPIES)
 }
 
-/// Estimates the bytes of a step: activations of the tokens that are computed at once, a gradient a shard, and a checkpoint's copy.
-fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> f64 {
+/// Estimates what a run needs.
+pub(super) fn estimate(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> Memory {
     let longest = (0..task.len()).map(|example| task.tokens(example)).max().unwrap_or(0);
     let all: usize = (0..task.len()).map(|example| task.tokens(example)).sum();
     let mean = all.div_ceil(task.len().max(1));
@@ -43,5 +56,9 @@ fn needed(parameters: &Parameters, task: &dyn Task, settings: &FitSettings) -> f
     let per_token = task.bytes_per_token(settings.recompute) as f64;
     let shards = settings.shards.min(rayon::current_num_threads()) as f64;
     let weights = 4.0 * parameters.count() as f64;
-    shards * part * per_token + weights * (COPIES - 1.0 + settings.shards as f64)
+    Memory {
+        weights: weights * (COPIES - 1.0 + settings.shards as f64),
+        activations: shards * part * per_token,
+        free: memory::available().filter(|_| parameters.device().is_cpu()).map(|bytes| bytes as f64),
+    }
 }

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use self::{
     folder::ModelFolder,
     history::{EvaluationRecord, History, StepRecord},
-    memory::check_weights,
+    memory::{Memory, check_weights},
     run::{Place, fit, fit_watched},
     schedule::{Schedule, WarmUp},
     settings::{FitSettings, Group},

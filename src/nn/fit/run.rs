@@ -76,7 +76,9 @@ pub fn fit_watched(
     }
     let mut optimiser = Optimiser::new(parameters, settings)?;
     let state = checkpoint::load(place.folder, parameters, &mut optimiser, settings, task)?;
-    memory::check(parameters, task, settings)?;
+    let memory = memory::estimate(parameters, task, settings);
+    watch.memory(&memory);
+    memory.check()?;
     let log = Log::open(place.folder, state.step, state.evaluations)?;
     let per_epoch = task.len().div_ceil(settings.batch).div_ceil(settings.accumulation);
     let steps = settings.epochs.saturating_mul(per_epoch);

@@ -6,9 +6,9 @@
 //! # Errors
 //! All return those of the device, and those of shapes that do not fit.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
-use super::{Angles, Heads, Sight};
+use super::{Angles, Frozen, Heads, Sight};
 use crate::{error::Result, nn::masks::factor};
 
 /// See [`ops::linear`](super::linear).
@@ -18,6 +18,28 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         Some(bias) => product.broadcast_add(bias)?,
         None => product,
     })
+}
+
+/// See [`Frozen::linear`]; `x` is of the type in which `matrix` is multiplied, and so is what is returned.
+pub fn frozen_linear(x: &Tensor, matrix: &Frozen, bias: Option<&Tensor>) -> candle_core::Result<Tensor> {
+    let part = |block: candle_core::Result<(usize, Tensor)>| x.matmul(&block?.1.t()?);
+    let product = Tensor::cat(&matrix.blocks().map(part).collect::<candle_core::Result<Vec<_>>>()?, 1)?;
+    match bias {
+        Some(bias) => product.broadcast_add(&bias.to_dtype(product.dtype())?),
+        None => Ok(product),
+    }
+}
+
+/// Returns the gradient of [`Frozen::linear`] by its `x`, in f32; `slope` `(rows, out)` is that by its result.
+pub fn frozen_linear_gradient(slope: &Tensor, matrix: &Frozen) -> candle_core::Result<Tensor> {
+    let slope = slope.detach().to_dtype(matrix.dtype())?;
+    let mut sum = Tensor::zeros((slope.dim(0)?, matrix.shape()[1]), DType::F32, slope.device())?;
+    for block in matrix.blocks() {
+        let (start, block) = block?;
+        let part = slope.narrow(1, start, block.dim(0)?)?.contiguous()?.matmul(&block)?;
+        sum = (sum + part.to_dtype(DType::F32)?)?;
+    }
+    Ok(sum)
 }
 
 /// See [`ops::layer_norm`](super::layer_norm).

@@ -11,6 +11,7 @@ mod attention;
 pub mod composed;
 mod dropout;
 mod embedding;
+mod frozen;
 mod gate;
 mod linear;
 mod loss;
@@ -26,6 +27,7 @@ pub use self::{
     attention::{Heads, Sight, attention, attention_of_last},
     dropout::dropout,
     embedding::embed,
+    frozen::Frozen,
     gate::gate,
     linear::linear,
     loss::{binary_cross_entropy, cross_entropy, log_softmax},

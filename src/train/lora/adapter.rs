@@ -9,6 +9,7 @@ use crate::{
     artifact::write_atomic,
     error::{Error, Result},
     nn::{Parameters, decoder::Lora},
+    shard::BASE_HASH,
 };
 
 /// Name of the configuration in an adapter's folder.
@@ -18,12 +19,14 @@ pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 /// What PEFT puts before the names of a causal language model's weights.
 const PREFIX: &str = "base_model.model.";
 
-/// Writes the weights, and the configuration last: a folder with it is whole. `base` is the model that the adapter belongs to.
+/// Writes the weights, and the configuration last: a folder with it is whole. `base` is the model that the adapter belongs to, and
+/// `base_hash` its name by its weights ([`LanguageModel::hash`](crate::nn::decoder::LanguageModel::hash)): merged into another it is refused.
 ///
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written.
-pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path) -> Result<()> {
-    parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"))?;
+pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path, base_hash: &str) -> Result<()> {
+    let said = [(BASE_HASH, base_hash)];
+    parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), &said)?;
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true,
         "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.targets,

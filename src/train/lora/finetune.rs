@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result, check_setting},
     llm::{chat::Chat, own::Own},
     nn::{
-        Parameters,
+        Format, Parameters,
         decoder::{Decoder, LanguageModel, Lora},
         fit::{FitSettings, History, ModelFolder, Schedule, WarmUp, Watch, fit_watched},
     },
@@ -144,6 +144,8 @@ pub struct FinetuneSettings {
     pub score_questions: usize,
     /// Whether all weights are trained instead of an adapter's: a whole model is written. Default no.
     pub full: bool,
+    /// How the base model is held, which decides most of the memory: `auto`, `f32`, `bf16`, `q8` or `q4`; see [`Format`]. Default auto.
+    pub base_format: Format,
     /// Rank, scale, dropout and targets. Default: 16, 16, 0.1, query and value.
     pub lora: Lora,
     /// The training loop.
@@ -172,6 +174,7 @@ impl Default for FinetuneSettings {
             best: Best::Loss,
             score_questions: 200,
             full: false,
+            base_format: Format::Auto,
             lora,
             fit,
         }
@@ -211,11 +214,16 @@ impl Finetuning {
         let range = settings.score_questions > 0;
         check_setting(range, "finetune.score_questions", "a whole number from 1", settings.score_questions)?;
         let chat = Arc::new(Chat::load(folder)?);
-        let base = LanguageModel::load(folder, device, true)?;
+        let base = LanguageModel::load_frozen(folder, device, settings.base_format)?;
         if settings.lora.targets.is_empty() {
             settings.lora.targets = base.decoder.usual_targets();
         }
         Ok(Self { folder: folder.to_owned(), device: device.clone(), base, chat, settings })
+    }
+
+    /// Returns how many bytes the base model takes.
+    pub fn base_bytes(&self) -> usize {
+        self.base.parameters.frozen_bytes()
     }
 
     /// Returns the settings, with the targets that were taken.
@@ -251,7 +259,8 @@ impl Finetuning {
         let mut parameters = Parameters::new(&self.device, self.settings.fit.seed);
         decoder.adapt(&mut parameters, &self.settings.lora)?;
         let trained = self.fit(&decoder, &parameters, adapter, lessons, folder, watch)?;
-        adapter::save(folder.path(), &parameters, &self.settings.lora, &self.folder)?;
+        let hash = LanguageModel::hash(&self.folder)?;
+        adapter::save(folder.path(), &parameters, &self.settings.lora, &self.folder, &hash)?;
         Ok(trained)
     }
 

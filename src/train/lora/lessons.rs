@@ -27,7 +27,10 @@ const FOLDS: usize = 5;
 
 /// Share of choices whose candidates are shuffled, in pretraining, and of those that are made easier.
 const SHUFFLED: f64 = 0.7;
-const EASIER: f64 = 0.6;
+const EASIER: f64 = 0.7;
+
+/// Share of the easier choices whose mention is a part of the right title: what to compare is plain to see.
+const ECHO: f64 = 0.6;
 
 /// What a language model learns from.
 #[derive(Clone, Copy)]
@@ -146,22 +149,27 @@ impl Pretraining<'_> {
         }
         let choice = self.any_choice(rng);
         let order = if rng.random_bool(SHUFFLED) { Order::Shuffled } else { Order::Ranked };
-        let words = misspell(&choice.words, rng);
-        match rng.random_bool(EASIER) {
-            true => self.select.choice(&words, &self.easier(choice, rng), order, rng),
-            false => self.select.choice(&words, choice, order, rng),
+        if !rng.random_bool(EASIER) {
+            return self.select.choice(&misspell(&choice.words, rng), choice, order, rng);
         }
+        let easier = self.easier(choice, rng);
+        let right = easier.candidates.iter().find(|candidate| candidate.code == choice.right);
+        let words = match right {
+            Some(right) if rng.random_bool(ECHO) => part(&right.title, rng),
+            _ => misspell(&choice.words, rng),
+        };
+        self.select.choice(&words, &easier, order, rng)
     }
 
     fn any_choice(&self, rng: &mut ChaCha8Rng) -> &Choice {
         &self.choices[rng.random_range(0..self.choices.len())]
     }
 
-    /// Offers fewer candidates, half of the times unlike ones: without such choices a small model never begins to compare, but stays at
+    /// Offers fewer candidates, often unlike ones: without such choices a small model never begins to compare, but stays at
     /// chance.
     fn easier(&self, choice: &Choice, rng: &mut ChaCha8Rng) -> Choice {
         let count = rng.random_range(2..=choice.candidates.len().max(2));
-        let unlike = rng.random_bool(0.5);
+        let unlike = rng.random_bool(0.6);
         let (right, mut others): (Vec<Candidate>, Vec<Candidate>) =
             choice.candidates.iter().cloned().partition(|candidate| candidate.code == choice.right);
         if unlike {
@@ -172,4 +180,12 @@ impl Pretraining<'_> {
         let candidates = right.into_iter().take(1).chain(others).take(count).collect();
         Choice { candidates, ..choice.clone() }
     }
+}
+
+/// Takes some words of a text, one after another: at least half of them.
+fn part(text: &str, rng: &mut ChaCha8Rng) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let count = rng.random_range(words.len().div_ceil(2)..=words.len());
+    let start = rng.random_range(0..=words.len() - count);
+    words[start..start + count].join(" ")
 }
