@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::merge::{cache_folder, unpack};
 use crate::{
     config::LlmConfig,
-    error::{Error, Result},
+    error::Result,
 };
 
 macro_rules! files {
@@ -33,7 +33,7 @@ static FILES: [(&str, &[u8]); 9] = files![
 /// that name a model or servers come back as they are.
 ///
 /// # Errors
-/// - [`Error::Write`] if the cache cannot be written; `NOSO_HOME` names another place.
+/// - [`Error::Write`](crate::Error::Write) if the cache cannot be written; `NOSO_HOME` names another place.
 pub fn filled_in(config: &LlmConfig) -> Result<LlmConfig> {
     if !config.asks_shipped() {
         return Ok(config.clone());

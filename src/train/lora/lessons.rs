@@ -29,6 +29,8 @@ const FOLDS: usize = 5;
 const SHUFFLED: f64 = 0.7;
 const EASIER: f64 = 0.7;
 
+/// Epochs in which there are the easiest choices alone, of two candidates at first, of one more in each next.
+const BEGINNING: usize = 6;
 /// Share of the easier choices whose mention is a part of the right title: what to compare is plain to see.
 const ECHO: f64 = 0.6;
 
@@ -133,12 +135,12 @@ impl Pretraining<'_> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut examples = Vec::with_capacity(self.examples);
         while examples.len() < self.examples {
-            examples.extend(self.one(&mut rng)?);
+            examples.extend(self.one(epoch, &mut rng)?);
         }
         Ok(examples)
     }
 
-    fn one(&self, rng: &mut ChaCha8Rng) -> Result<Option<Example>> {
+    fn one(&self, epoch: usize, rng: &mut ChaCha8Rng) -> Result<Option<Example>> {
         if !rng.random_bool(self.choice_share) {
             let real = rng.random_bool(0.33);
             let note = match self.notes.get(rng.random_range(0..self.notes.len())) {
@@ -149,13 +151,14 @@ impl Pretraining<'_> {
         }
         let choice = self.any_choice(rng);
         let order = if rng.random_bool(SHUFFLED) { Order::Shuffled } else { Order::Ranked };
-        if !rng.random_bool(EASIER) {
+        let begins = epoch < BEGINNING;
+        if !begins && !rng.random_bool(EASIER) {
             return self.select.choice(&misspell(&choice.words, rng), choice, order, rng);
         }
-        let easier = self.easier(choice, rng);
+        let easier = self.easier(choice, begins.then_some(2 + epoch), rng);
         let right = easier.candidates.iter().find(|candidate| candidate.code == choice.right);
         let words = match right {
-            Some(right) if rng.random_bool(ECHO) => part(&right.title, rng),
+            Some(right) if begins || rng.random_bool(ECHO) => part(&right.title, rng),
             _ => misspell(&choice.words, rng),
         };
         self.select.choice(&words, &easier, order, rng)
@@ -167,9 +170,9 @@ impl Pretraining<'_> {
 
     /// Offers fewer candidates, often unlike ones: without such choices a small model never begins to compare, but stays at
     /// chance.
-    fn easier(&self, choice: &Choice, rng: &mut ChaCha8Rng) -> Choice {
-        let count = rng.random_range(2..=choice.candidates.len().max(2));
-        let unlike = rng.random_bool(0.6);
+    fn easier(&self, choice: &Choice, most: Option<usize>, rng: &mut ChaCha8Rng) -> Choice {
+        let count = rng.random_range(2..=most.unwrap_or(choice.candidates.len()).max(2));
+        let unlike = most.is_some() || rng.random_bool(0.6);
         let (right, mut others): (Vec<Candidate>, Vec<Candidate>) =
             choice.candidates.iter().cloned().partition(|candidate| candidate.code == choice.right);
         if unlike {
