@@ -4,7 +4,7 @@
 #     scripts/bench_lora.sh [PYTHON [cpu|cuda [MODEL[:STEPS]]...]]
 #
 # PYTHON has torch, transformers, peft and accelerate; default, or "": a virtual environment is made for it. MODEL is 6m or 100m, of 6 and 109
-# million random weights (the default on the CPU: f32, THREADS (2) each), or phi3-3.8b or llama-8b (on a GPU, in bf16, for as much as 20 GB of
+# million random weights (the default on the CPU: f32, THREADS (2) each), or phi3-3.8b or llama-8b (on a GPU; bf16 files of as much as 20 GB of
 # disk). The job is the paper's: rank 16 on query and value, dropout 0.1, 8 batches of 2 texts a step, loss of the answer alone, which is
 # 30 % of the tokens. The sides take turns, RUNS (3) each; a run's first step does not count, and of the runs the fastest does. Tokens are
 # those of the texts: Trainer pads a batch to its longer text, which it must wait for, but which is no work done. Memory is the most that
@@ -52,18 +52,21 @@ PY
 echo "| model | Noso, tokens/s | PEFT, tokens/s | × | Noso, MiB | PEFT, MiB | × | first loss |"
 echo "|---|---|---|---|---|---|---|---|"
 for model in "${models[@]}"; do
-    size="${model%:*}" steps="${model#"${model%:*}"}"
+    case "$model" in
+    *:*) size="${model%:*}" steps="${model#*:}" ;;
+    *) size="$model" steps=6 ;;
+    esac
     folder="$work/$size"
-    "$python" scripts/peers/lora.py --make "$folder" "$size" "${steps:1}" "${on[@]}" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
+    "$python" scripts/peers/lora.py --make "$folder" "$size" "$steps" "${on[@]}" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
     : >"$work/runs.jsonl"
     for _ in $(seq "${RUNS:-3}"); do
         RAYON_NUM_THREADS="${THREADS:-2}" run "$bench"
         run "$python" scripts/peers/lora.py
     done
-    python3 - "$work/runs.jsonl" "$size" "$device" "$(git rev-parse --short HEAD)" <<'PY'
+    python3 - "$work/runs.jsonl" "$size" "$device" "$(git rev-parse --short HEAD)" "${THREADS:-2}" <<'PY'
 import json, sys, time
 runs = [json.loads(line) for line in open(sys.argv[1])]
-_, _, size, device, commit = sys.argv
+_, _, size, device, commit, threads = sys.argv
 tokens = next(run["tokens"] for run in runs if "tokens" in run)[1:]
 speed, memory, loss = {}, {}, {}
 for run in runs:
@@ -72,9 +75,10 @@ for run in runs:
     memory[name] = max(memory.get(name, 0), run["peak_mib"])
     loss[name] = run["losses"][0]
 noso, peft = "noso", "peft"
-line = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device, "model": size, "steps": len(tokens), "tokens": sum(tokens),
-        "tokens_a_second": round(speed[noso]), "peer_tokens_a_second": round(speed[peft]), "times_the_peer": round(speed[noso] / speed[peft], 2),
-        "peak_mib": memory[noso], "peer_peak_mib": memory[peft], "times_the_peers_memory": round(memory[noso] / memory[peft], 2),
+line = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device, "threads": int(threads), "model": size,
+        "steps": len(tokens), "tokens": sum(tokens), "tokens_a_second": round(speed[noso]), "peer_tokens_a_second": round(speed[peft]),
+        "times_the_peer": round(speed[noso] / speed[peft], 2), "peak_mib": memory[noso], "peer_peak_mib": memory[peft],
+        "times_the_peers_memory": round(memory[noso] / memory[peft], 2),
         "first_loss": loss[noso], "peer_first_loss": loss[peft]}
 line |= {key: runs[1][key] for key in ("bare_mib", "peft", "transformers", "torch")}
 print(json.dumps(line), file=open("experiments/results/bench_lora.jsonl", "a"))
