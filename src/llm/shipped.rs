@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::merge::{cache_folder, unpack};
-use crate::{
-    config::LlmConfig,
-    error::Result,
-};
+use crate::{config::LlmConfig, error::Result};
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {

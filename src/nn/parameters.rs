@@ -212,11 +212,11 @@ impl Parameters {
         Ok(())
     }
 
-    /// Writes all variables to a safetensors file, atomically, under other names, with what is `said` of them by keys.
+    /// Writes all variables to a safetensors file, atomically, under other names, with what is `said` of them: key and value.
     ///
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
-    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String, said: &[(&str, &str)]) -> Result<()> {
+    pub fn save_as(&self, path: &Path, rename: impl Fn(&str) -> String, said: Option<(&str, &str)>) -> Result<()> {
         write(path, said, self.variables.iter().map(|(name, variable)| (rename(name), variable.as_tensor())))
     }
 
@@ -227,7 +227,7 @@ impl Parameters {
     pub fn save_in(&self, path: &Path, dtype: DType) -> Result<()> {
         let tensors: Vec<(&String, Tensor)> =
             self.variables.iter().map(|(name, one)| Ok((name, one.to_dtype(dtype)?))).collect::<Result<_>>()?;
-        write(path, &[], tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+        write(path, None, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }
 
     /// Returns a hash over names, shapes and numbers, in hexadecimal digits.
@@ -260,11 +260,12 @@ fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f32) -> Vec<f32> {
 
 fn write<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     path: &Path,
-    said: &[(&str, &str)],
+    said: Option<(&str, &str)>,
     tensors: impl Iterator<Item = (N, &'a Tensor)>,
 ) -> Result<()> {
-    let said = [("format", "pt")].iter().chain(said);
-    let metadata = said.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    // One key alone: several would be written in another order each time.
+    let (key, value) = said.unwrap_or(("format", "pt"));
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::Artifact {
         what: "weights",
         name: path.display().to_string(),

@@ -104,7 +104,7 @@ impl Pretrained {
         let prefix = self.prefix();
         let is_encoders = |name: &str| ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
         let whole_name = |name: &str| if is_encoders(name) { format!("{prefix}{name}") } else { name.to_owned() };
-        self.parameters.save_as(&folder.join(WEIGHTS_FILE), whole_name, &[])?;
+        self.parameters.save_as(&folder.join(WEIGHTS_FILE), whole_name, None)?;
         self.tokenizer.save(folder, self.config.max_tokens())?;
         let mut whole = self.extra.clone();
         whole.append(&mut self.config_json());

@@ -242,5 +242,19 @@ fn a_model_that_cannot_be_loaded_is_named_with_a_way_out() {
         .assert()
         .code(1)
         .stderr(contains("hint: "));
-    noso(&["code", "--pipeline", "llm", "ИБС"]).assert().code(1).stderr(contains("--model"));
+}
+
+#[test]
+fn the_shipped_model_answers_where_none_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let code = |pipeline: &str, more: &[&str]| {
+        let mut command = noso(&["code", "--pipeline", pipeline, "--device", "cpu"]);
+        command.args(more).arg("Хр. гастрит, ИБС").env("NOSO_HOME", home.path());
+        command.assert()
+    };
+    code("llm", &[]).success().stdout(contains("ИБС").and(contains("I25")));
+    assert!(home.path().join("shipped").is_dir() && home.path().join("merged").is_dir());
+    // It was taught its own prompts and knows no other.
+    code("paper-zero-shot", &[]).code(1).stderr(contains("--model"));
+    code("llm", &["--set", "second_look.rounds=2"]).code(1).stderr(contains("--model"));
 }

@@ -85,7 +85,7 @@ struct Job {
     /// Where it runs. Default `auto`.
     #[serde(default = "auto")]
     device: Device,
-    /// Folder of the base model, which adapters are put on or pretraining goes on from.
+    /// Folder of the base model.
     base: Option<PathBuf>,
     /// Adapters.
     #[serde(default)]
@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     job.finetune.full |= args.full;
     match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
-        (_, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
+        (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
         _ => bail!("{}: expected either `base` with one `adapter` or more, or `pretrain`", args.config.display()),
     }
 }
@@ -169,7 +169,7 @@ impl Args {
         let read = job.read()?;
         let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
         self.keep(&folder)?;
-        let history = pretrain(&read.lessons(), job.base.as_deref(), settings, &folder, &mut Bar::new()?)
+        let history = pretrain(&read.lessons(), settings, &folder, &mut Bar::new()?)
             .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
         job.card_of_new(settings, &history, &folder).write(folder.path())?;
         manifest.finish(&folder, MODEL_WEIGHTS, &history)?;

@@ -25,8 +25,8 @@ const PREFIX: &str = "base_model.model.";
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written.
 pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path, base_hash: &str) -> Result<()> {
-    let said = [(BASE_HASH, base_hash)];
-    parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), &said)?;
+    let said = Some((BASE_HASH, base_hash));
+    parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), said)?;
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true,
         "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.targets,

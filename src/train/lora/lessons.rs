@@ -25,15 +25,6 @@ use crate::{
 /// Parts into which notes are cut, so that no mention finds itself.
 const FOLDS: usize = 5;
 
-/// Share of choices whose candidates are shuffled, in pretraining, and of those that are made easier.
-const SHUFFLED: f64 = 0.7;
-const EASIER: f64 = 0.7;
-
-/// Epochs in which there are the easiest choices alone, of two candidates at first, of one more in each next.
-const BEGINNING: usize = 6;
-/// Share of the easier choices whose mention is a part of the right title: what to compare is plain to see.
-const ECHO: f64 = 0.6;
-
 /// What a language model learns from.
 #[derive(Clone, Copy)]
 pub struct Lessons<'a> {
@@ -118,8 +109,6 @@ pub struct Pretraining<'a> {
     pub composer: Composer,
     /// Choices.
     pub choices: Vec<Choice>,
-    /// Share of the texts that are choices.
-    pub choice_share: f64,
     /// Texts an epoch.
     pub examples: usize,
     /// Seed of what is drawn.
@@ -127,7 +116,7 @@ pub struct Pretraining<'a> {
 }
 
 impl Pretraining<'_> {
-    /// Writes the texts of an epoch: choices, and notes of which a third are real.
+    /// Writes the texts of an epoch: half of them notes, of which a third are real.
     ///
     /// # Errors
     /// Those of writing.
@@ -135,13 +124,13 @@ impl Pretraining<'_> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut examples = Vec::with_capacity(self.examples);
         while examples.len() < self.examples {
-            examples.extend(self.one(epoch, &mut rng)?);
+            examples.extend(self.one(&mut rng)?);
         }
         Ok(examples)
     }
 
-    fn one(&self, epoch: usize, rng: &mut ChaCha8Rng) -> Result<Option<Example>> {
-        if !rng.random_bool(self.choice_share) {
+    fn one(&self, rng: &mut ChaCha8Rng) -> Result<Option<Example>> {
+        if rng.random_bool(0.5) {
             let real = rng.random_bool(0.33);
             let note = match self.notes.get(rng.random_range(0..self.notes.len())) {
                 Some(note) if real => note.clone(),
@@ -149,46 +138,9 @@ impl Pretraining<'_> {
             };
             return self.extract.note(&note);
         }
-        let choice = self.any_choice(rng);
-        let order = if rng.random_bool(SHUFFLED) { Order::Shuffled } else { Order::Ranked };
-        let begins = epoch < BEGINNING;
-        if !begins && !rng.random_bool(EASIER) {
-            return self.select.choice(&misspell(&choice.words, rng), choice, order, rng);
-        }
-        let easier = self.easier(choice, begins.then_some(2 + epoch), rng);
-        let right = easier.candidates.iter().find(|candidate| candidate.code == choice.right);
-        let words = match right {
-            Some(right) if begins || rng.random_bool(ECHO) => part(&right.title, rng),
-            _ => misspell(&choice.words, rng),
-        };
-        self.select.choice(&words, &easier, order, rng)
+        let choice = &self.choices[rng.random_range(0..self.choices.len())];
+        let order = if rng.random_bool(0.5) { Order::Shuffled } else { Order::Ranked };
+        let words = misspell(&choice.words, rng);
+        self.select.choice(&words, choice, order, rng)
     }
-
-    fn any_choice(&self, rng: &mut ChaCha8Rng) -> &Choice {
-        &self.choices[rng.random_range(0..self.choices.len())]
-    }
-
-    /// Offers fewer candidates, often unlike ones: without such choices a small model never begins to compare, but stays at
-    /// chance.
-    fn easier(&self, choice: &Choice, most: Option<usize>, rng: &mut ChaCha8Rng) -> Choice {
-        let count = rng.random_range(2..=most.unwrap_or(choice.candidates.len()).max(2));
-        let unlike = most.is_some() || rng.random_bool(0.6);
-        let (right, mut others): (Vec<Candidate>, Vec<Candidate>) =
-            choice.candidates.iter().cloned().partition(|candidate| candidate.code == choice.right);
-        if unlike {
-            others = (0..count).filter_map(|_| self.any_choice(rng).candidates.first().cloned()).collect();
-            others.retain(|candidate| candidate.code != choice.right);
-        }
-        others.shuffle(rng);
-        let candidates = right.into_iter().take(1).chain(others).take(count).collect();
-        Choice { candidates, ..choice.clone() }
-    }
-}
-
-/// Takes some words of a text, one after another: at least half of them.
-fn part(text: &str, rng: &mut ChaCha8Rng) -> String {
-    let words: Vec<&str> = text.split(' ').collect();
-    let count = rng.random_range(words.len().div_ceil(2)..=words.len());
-    let start = rng.random_range(0..=words.len() - count);
-    words[start..start + count].join(" ")
 }

@@ -24,7 +24,7 @@ use crate::{
     catalog::Catalog,
     config::Order,
     data::AnnotatedDocument,
-    error::{Error, Result, check_setting},
+    error::{Error, Result},
     llm::{Generate, chat::Chat, own::Own},
     nn::{
         decoder::LanguageModel,
@@ -85,8 +85,6 @@ pub struct PretrainSettings {
     pub candidates: usize,
     /// Longest text, in tokens; longer ones are left out. Default 512.
     pub max_tokens: usize,
-    /// Share of the texts that are choices, the others notes, from 0 to 1. Default 0.5.
-    pub choice_share: f64,
     /// Texts an epoch. Default 4096.
     pub examples: usize,
     /// What a token of the prompt counts beside one of the answer. Default 0.1.
@@ -112,7 +110,6 @@ impl Default for PretrainSettings {
             select: "select-short-ru".into(),
             candidates: 15,
             max_tokens: 512,
-            choice_share: 0.5,
             examples: 4096,
             prompt_weight: 0.1,
             fit,
@@ -120,7 +117,7 @@ impl Default for PretrainSettings {
     }
 }
 
-/// Trains a model, from nothing or on from `base`, and writes its folder, as transformers and mistral.rs load it. Its best weights are
+/// Trains a model and writes its folder, as transformers and mistral.rs load it. Its best weights are
 /// those that do best on the held-out notes, where there are any: the mean of entity F1 and of the share of right codes among shuffled
 /// candidates.
 ///
@@ -128,7 +125,6 @@ impl Default for PretrainSettings {
 /// - [`Error::Training`] if there are too few notes; those of the encoder, of [`fit_watched`] and of writing.
 pub fn pretrain(
     lessons: &Lessons<'_>,
-    base: Option<&Path>,
     settings: &PretrainSettings,
     folder: &ModelFolder,
     watch: &mut dyn Watch,
@@ -139,22 +135,13 @@ pub fn pretrain(
         return Err(Error::Training { what: "a language model", reason });
     }
     let composer = Composer::new(taught, catalog);
-    check_setting(
-        (0.0..=1.0).contains(&settings.choice_share),
-        "pretrain.choice_share",
-        "0 to 1",
-        settings.choice_share,
-    )?;
     // Kept with the run, for the one that goes on must read the same tokens.
-    let words = base.map_or_else(|| folder.place().folder.join("tokenizer"), Path::to_owned);
+    let words = folder.place().folder.join("tokenizer");
     if !words.join("tokenizer_config.json").exists() {
         make_tokenizer(taught, catalog, &settings.sizes, &words)?;
     }
     let chat = Arc::new(Chat::load(&words)?);
-    let mut model = match base {
-        Some(base) => LanguageModel::load(base, &Device::Cpu, false)?,
-        None => LanguageModel::draw(config(&chat, &settings.sizes), settings.fit.seed, &Device::Cpu)?,
-    };
+    let mut model = LanguageModel::draw(config(&chat, &settings.sizes), settings.fit.seed, &Device::Cpu)?;
     let (extract, select) =
         (Prompt::load_for(&settings.extract, Task::Extract)?, Prompt::load_for(&settings.select, Task::Select)?);
     let writer = |prompt, weight| Writer { chat: &chat, prompt, max_tokens: settings.max_tokens, weight };
@@ -167,7 +154,6 @@ pub fn pretrain(
         notes: taught.iter().map(Note::of).collect(),
         composer,
         choices: [known, choices_of_synonyms(taught, catalog, encoder, offered)?].concat(),
-        choice_share: settings.choice_share,
         examples: settings.examples,
         seed: settings.fit.seed,
         extract,
