@@ -248,7 +248,7 @@ fn a_model_that_cannot_be_loaded_is_named_with_a_way_out() {
 fn the_shipped_model_answers_where_none_is_named() {
     let home = tempfile::tempdir().unwrap();
     let code = |pipeline: &str, more: &[&str]| {
-        let mut command = noso(&["code", "--pipeline", pipeline, "--device", "cpu"]);
+        let mut command = noso(&["code", "--pipeline", pipeline, "--set", "llm.device=cpu"]);
         command.args(more).arg("Хр. гастрит, ИБС").env("NOSO_HOME", home.path());
         command.assert()
     };

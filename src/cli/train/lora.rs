@@ -118,13 +118,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 impl Args {
     fn job(&self) -> Result<Job> {
         let text = std::fs::read_to_string(&self.config).map_err(|e| Error::read(&self.config, e))?;
-        toml::from_str(&text).map_err(|e| Error::Parse {
+        let wrong = |e: toml::de::Error| Error::Parse {
             what: "job",
             path: self.config.clone(),
             line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
             expected: "a job's keys and values".into(),
             got: e.message().to_owned(),
-        })
+        };
+        toml::from_str::<Job>(&text).map_err(wrong)?; // tells the line of what is wrong
+        let mut table: toml::Table = toml::from_str(&text).map_err(wrong)?;
+        over_defaults(&mut table, "finetune", &FinetuneSettings::default());
+        over_defaults(&mut table, "pretrain", &PretrainSettings::default());
+        table.try_into().map_err(wrong)
     }
 
     /// Keeps the job's file with the run.
@@ -176,6 +181,20 @@ impl Args {
         eprintln!("{}: written", self.output.display());
         Ok(DONE)
     }
+}
+
+/// Puts the settings of a section over the job's defaults, those of its parts over theirs: what is left out of `[finetune.fit]` is as the
+/// job has it, not as every training has.
+fn over_defaults(job: &mut toml::Table, section: &str, defaults: &impl Serialize) {
+    let Some(toml::Value::Table(given)) = job.get_mut(section) else { return };
+    let Ok(toml::Value::Table(mut all)) = toml::Value::try_from(defaults) else { return };
+    for (key, value) in std::mem::take(given) {
+        match (all.get_mut(&key), value) {
+            (Some(toml::Value::Table(part)), toml::Value::Table(more)) => part.extend(more),
+            (_, value) => drop(all.insert(key, value)),
+        }
+    }
+    *given = all;
 }
 
 /// What a manifest says of an adapter.
@@ -298,5 +317,30 @@ impl Job {
             catalog: Arc::new(catalog),
             encoder: Arc::new(NgramEncoder::shipped()?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::fit::{Schedule, WarmUp};
+
+    #[test]
+    fn what_a_job_leaves_out_is_the_jobs_own_default() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let job = "corpus = []\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
+        std::fs::write(file.path(), job).unwrap();
+        let args = Args { config: file.path().to_owned(), output: PathBuf::new(), full: false, resume: false };
+        let Job { finetune, pretrain, .. } = args.job().unwrap();
+        let fit = &finetune.fit;
+        assert_eq!((fit.epochs, fit.batch, fit.accumulation, fit.warm_up), (3, 2, 8, WarmUp::Steps(5)));
+        assert_eq!(finetune.lora, FinetuneSettings::default().lora);
+        let pretrain = pretrain.unwrap();
+        assert_eq!((pretrain.examples, pretrain.fit.seed, pretrain.fit.batch), (9, 7, 24));
+        assert_eq!(pretrain.fit.schedule, Schedule::Cosine);
+
+        std::fs::write(file.path(), "corpus = []\n[finetune.fit]\nepoch = 3\n").unwrap();
+        let told = args.job().unwrap_err().to_string();
+        assert!(told.contains("line 3") && told.contains("epoch"), "{told}");
     }
 }

@@ -27,9 +27,11 @@ const PREFIX: &str = "base_model.model.";
 pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path, base_hash: &str) -> Result<()> {
     let said = Some((BASE_HASH, base_hash));
     parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), said)?;
+    // As it was typed: f32 as f64 would show the digits that f32 lacks.
+    let dropout: f64 = lora.dropout.to_string().parse().unwrap_or(0.0);
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true,
-        "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.targets,
+        "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": dropout, "target_modules": lora.targets,
         "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true, "use_rslora": false, "use_dora": false,
         "modules_to_save": null, "rank_pattern": {}, "alpha_pattern": {},
     });
