@@ -361,7 +361,7 @@ impl Error {
                 };
                 let goes_on = told("with --resume the run goes on from", checkpoint);
                 let best = told("the best weights so far are in", best);
-                format!("lower --learning-rate, lengthen --warm-up, or clip harder with --clip-norm{goes_on}{best}")
+                format!("lower the learning rate, lengthen the warm-up, or clip gradients harder{goes_on}{best}")
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
             Self::Checkpoint { hint, .. } => (*hint).into(),

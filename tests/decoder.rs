@@ -212,3 +212,22 @@ fn targets_that_match_nothing_are_told_with_those_that_exist() {
     let told = model.decoder.adapt(&mut Parameters::new(&Device::Cpu, 0), &lora).unwrap_err().to_string();
     assert!(told.contains("qkv_proj, o_proj, gate_up_proj, down_proj") && told.contains("got q_proj"), "{told}");
 }
+
+#[test]
+fn a_template_that_leaves_the_system_turn_out_loses_no_word() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model("llama", Form::Transformers5, folder.path());
+    let path = folder.path().join("tokenizer_config.json");
+    let mut settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let silent = "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}</s>{% endif %}{% endfor %}";
+    settings["chat_template"] = silent.into();
+    std::fs::write(&path, settings.to_string()).unwrap();
+    for name in ["chat_template.jinja", "chat_template.json"] {
+        let _ = std::fs::remove_file(folder.path().join(name)); // whichever form it has
+    }
+    let chat = Chat::load(folder.path()).unwrap();
+    let turn = |role, content: &str| Message { role, content: content.into() };
+    let ids = chat.prompt(&[turn(Role::System, "Выпишите диагнозы."), turn(Role::User, "ИБС")]).unwrap();
+    let text = chat.tokenizer().decode(&ids, false).unwrap();
+    assert!(text.contains("Выпишите диагнозы.") && text.contains("ИБС"), "{text}");
+}

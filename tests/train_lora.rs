@@ -161,6 +161,19 @@ fn all_weights_are_trained_where_that_is_asked_for() {
 #[test]
 fn what_cannot_be_trained_is_told_with_what_to_do() {
     fs::create_dir_all(TRAINED.path("empty")).unwrap();
+    let job = format!("corpus = [\"empty\"]\n{}", adapters("", ""));
+    fs::write(TRAINED.path("empty.toml"), job).unwrap();
+    let mut command = Command::cargo_bin("noso").unwrap();
+    command.current_dir(TRAINED.root.path()).args([
+        "train",
+        "lora",
+        "--config",
+        "empty.toml",
+        "--output",
+        "of-nothing",
+    ]);
+    let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(told.contains("failed to read empty: the folder holds no .ann file"), "{told}");
     let named = adapters("", "");
     let cases = [
         (named.replace("\"v_proj\"", "\"w_proj\""), "expected projections of this model: q_proj, k_proj"),

@@ -77,9 +77,11 @@ impl Chat {
             tokenizer,
             system_role: true,
         };
-        let turn = |role| Message { role, content: "?".into() };
-        chat.system_role = chat.render(&[turn(Role::System), turn(Role::User)], true).is_ok();
-        chat.render(&[turn(Role::User)], true)?;
+        let turn = |role, content: &str| Message { role, content: content.into() };
+        let both = chat.render(&[turn(Role::System, "S-Y-S"), turn(Role::User, "?")], true);
+        // Some templates refuse a system turn, others leave it out without a word.
+        chat.system_role = both.is_ok_and(|text| text.contains("S-Y-S"));
+        chat.render(&[turn(Role::User, "?")], true)?;
         Ok(chat)
     }
 

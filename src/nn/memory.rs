@@ -27,6 +27,18 @@ pub fn available() -> Option<u64> {
     Some([of_group, of_limit()].into_iter().flatten().fold(free, u64::min)).filter(|&free| free > 0)
 }
 
+/// Returns how many bytes of memory the process takes, where the system says it.
+#[cfg(target_os = "linux")]
+pub fn resident() -> Option<u64> {
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn resident() -> Option<u64> {
+    None
+}
+
 /// Returns what the process's limit of addresses (`ulimit -v`) leaves; `None` where there is none.
 #[cfg(target_os = "linux")]
 fn of_limit() -> Option<u64> {

@@ -12,7 +12,10 @@ use std::{
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::nn::fit::{EvaluationRecord, FitSettings, Memory, Schedule, StepRecord, WarmUp, Watch};
+use crate::nn::{
+    fit::{EvaluationRecord, FitSettings, Memory, Schedule, StepRecord, WarmUp, Watch},
+    memory::resident,
+};
 
 /// Exit code of a run that Ctrl-C stopped at once, as shells have it.
 const KILLED: i32 = 130;
@@ -213,7 +216,8 @@ impl Watch for Bar {
         let loss = self.loss.map_or(new, |old| old + FOLLOW * (new - old));
         self.loss = Some(loss);
         let speed = self.tokens as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let state = format!("loss {loss:.4}, lr {:.2e}, {speed:.0} tokens/s", step.learning_rate);
+        let memory = resident().map(|bytes| format!(", {} MiB", bytes >> 20)).unwrap_or_default();
+        let state = format!("loss {loss:.4}, lr {:.2e}, {speed:.0} tokens/s{memory}", step.learning_rate);
         if self.bar.is_hidden() && (step.step == self.steps || self.told.elapsed() >= LINE_INTERVAL) {
             eprintln!("epoch {}, step {} of {}: {state}", step.epoch, step.step, self.steps);
             self.told = Instant::now();

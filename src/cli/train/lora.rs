@@ -341,6 +341,6 @@ mod tests {
 
         std::fs::write(file.path(), "corpus = []\n[finetune.fit]\nepoch = 3\n").unwrap();
         let told = args.job().unwrap_err().to_string();
-        assert!(told.contains("line 3") && told.contains("epoch"), "{told}");
+        assert!(told.contains(":3:") && told.contains("epoch"), "{told}");
     }
 }

@@ -188,11 +188,9 @@ impl Engine {
 
     pub async fn takes_system_role(&self) -> Result<bool> {
         let turn = |role| Message { role, content: "?".into() };
-        match self.chat_tokens(&[turn(Role::System), turn(Role::User)]).await {
-            Ok(_) => Ok(true),
-            // A template that takes no user's turn either is broken.
-            Err(_) => self.chat_tokens(&[turn(Role::User)]).await.map(|_| false),
-        }
+        // A template that takes no user's turn is broken; one that leaves a system turn out without a word takes none.
+        let alone = self.chat_tokens(&[turn(Role::User)]).await?;
+        Ok(self.chat_tokens(&[turn(Role::System), turn(Role::User)]).await.is_ok_and(|both| both != alone))
     }
 
     pub async fn run(&self, job: Job, processors: Vec<Arc<dyn CustomLogitsProcessor>>) -> Result<Done> {

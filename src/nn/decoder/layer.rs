@@ -108,13 +108,11 @@ impl Layer {
     /// - [`Error::Setting`] if it names one that is not here.
     pub fn adapt(&mut self, parameters: &mut Parameters, number: usize, lora: &Lora) -> Result<()> {
         let layer = format!("model.layers.{number}");
-        let of_attention =
-            self.attention.inputs.projections().into_iter().chain([("o_proj", &mut self.attention.output)]);
-        let of_feed_forward =
-            self.feed_forward.inputs.projections().into_iter().chain([("down_proj", &mut self.feed_forward.down)]);
+        let [of_attention, of_feed_forward] = self.projections();
         let mut all: Vec<(String, &'static str, &mut Projection)> = of_attention
+            .into_iter()
             .map(|(name, one)| (format!("{layer}.self_attn.{name}"), name, one))
-            .chain(of_feed_forward.map(|(name, one)| (format!("{layer}.mlp.{name}"), name, one)))
+            .chain(of_feed_forward.into_iter().map(|(name, one)| (format!("{layer}.mlp.{name}"), name, one)))
             .collect();
         for target in &lora.targets {
             let known: Vec<&str> = all.iter().map(|(_, name, _)| *name).collect();
@@ -133,6 +131,20 @@ impl Layer {
             }
         }
         Ok(())
+    }
+
+    /// Returns how many numbers adapters let a forward pass keep for each token.
+    pub fn kept_by_adapters(&mut self) -> usize {
+        self.projections().iter().flatten().map(|(_, projection)| projection.kept()).sum()
+    }
+
+    /// Returns the projections of attention and of the feed-forward part, by name.
+    fn projections(&mut self) -> [Vec<(&'static str, &mut Projection)>; 2] {
+        let mut of_attention = self.attention.inputs.projections();
+        of_attention.push(("o_proj", &mut self.attention.output));
+        let mut of_feed_forward = self.feed_forward.inputs.projections();
+        of_feed_forward.push(("down_proj", &mut self.feed_forward.down));
+        [of_attention, of_feed_forward]
     }
 
     /// Computes `(tokens, hidden)` from `(tokens, hidden)`; the sequences of `lengths` lie one after another.

@@ -81,6 +81,13 @@ impl Decoder {
         &self.config
     }
 
+    /// Estimates how many bytes a forward pass keeps for each token, adapters counted; see [`DecoderConfig::bytes_per_token`].
+    pub fn bytes_per_token(&self, recompute: bool) -> usize {
+        let adapters = self.layers.iter().map(|layer| 4 * layer.clone().kept_by_adapters());
+        let kept = if recompute { adapters.max().unwrap_or(0) } else { adapters.sum() };
+        self.config.bytes_per_token(recompute) + kept
+    }
+
     /// Returns where the weights lie.
     pub fn device(&self) -> &Device {
         self.norm.device()

@@ -85,6 +85,17 @@ impl Projection {
         Ok((out + ops::linear(&inner, up, None)?)?)
     }
 
+    /// Returns how many numbers an adapter lets a forward pass keep for each token: its input with dropout, what lies between its factors,
+    /// and the sum.
+    pub fn kept(&self) -> usize {
+        let of = |adapter: &Adapter| {
+            let [up, down] = [&adapter.up, &adapter.down].map(|factor| factor.dims().iter().sum::<usize>());
+            let input = if adapter.drop > 0.0 { down } else { 0 };
+            input + 2 * up
+        };
+        self.adapter.as_ref().map_or(0, of)
+    }
+
     /// Returns the same map for use without training.
     pub fn detached(&self) -> Self {
         let adapter = self.adapter.as_ref().map(|adapter| Adapter {

@@ -100,9 +100,9 @@ impl Task for AnswerTask<'_> {
         let answers: usize = self.examples.iter().map(|example| example.ids.len() - example.answer).sum();
         let all: usize = self.examples.iter().map(|example| example.ids.len()).sum();
         let scored = if self.prompt_weight > 0.0 { all } else { answers };
-        let config = self.decoder.config();
         // Logits and their gradient, for the tokens that are to be written.
-        config.bytes_per_token(recompute) + 8 * config.vocab_size * scored / all.max(1)
+        let vocabulary = self.decoder.config().vocab_size;
+        self.decoder.bytes_per_token(recompute) + 8 * vocabulary * scored / all.max(1)
     }
 
     fn tokens(&self, example: usize) -> usize {
