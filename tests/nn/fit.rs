@@ -222,7 +222,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
     assert!(matches!(error, Error::Diverged { step: 6, .. }), "{error}");
     assert!(error.to_string().contains("step 6, at learning rate 5.000e-2"), "{error}");
     let hint = error.hint().unwrap();
-    for part in ["--learning-rate", "checkpoint.safetensors", "best.safetensors"] {
+    for part in ["learning rate", "checkpoint.safetensors", "best.safetensors"] {
         assert!(hint.contains(part), "{hint}");
     }
     assert!(weights(&parameters).iter().all(|weight| weight.is_finite()));
