@@ -230,4 +230,11 @@ fn a_template_that_leaves_the_system_turn_out_loses_no_word() {
     let ids = chat.prompt(&[turn(Role::System, "Выпишите диагнозы."), turn(Role::User, "ИБС")]).unwrap();
     let text = chat.tokenizer().decode(&ids, false).unwrap();
     assert!(text.contains("Выпишите диагнозы.") && text.contains("ИБС"), "{text}");
+
+    // One that leaves the answer out would teach nothing.
+    let deaf = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}</s>{% endif %}{% endfor %}";
+    settings["chat_template"] = deaf.into();
+    std::fs::write(&path, settings.to_string()).unwrap();
+    let refused = Chat::load(folder.path()).unwrap().answered(&[turn(Role::User, "ИБС")], "[]").unwrap_err();
+    assert!(refused.to_string().contains("leaves the answer of a chat out"), "{refused}");
 }

@@ -183,9 +183,12 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
         ),
         (named.replace("task = \"ner\"", "task = \"naming\""), ".toml"),
         (adapters("max_tokens = 8", ""), "none of 40 notes gives a text to learn from"),
+        (named.replace("candidates = 3", "candidates = 0"), "adapter.candidates"),
+        (named.replace("name = \"ner\"", "name = \".\""), "adapter `.`"),
         (adapters("score_questions = 0", ""), "finetune.score_questions"),
         (named.replace("base = \"model\"", "base = \"nowhere\""), "nowhere"),
         (named.replace("select-short-ru", "ner-ru"), "expected a prompt with task select"),
+        (NEW.replace("candidates = 3", "candidates = 3\nmax_tokens = 5"), "`pretrain.max_tokens`"),
         (String::new(), "expected either `base`"),
     ];
     for (number, (job, expected)) in cases.iter().enumerate() {

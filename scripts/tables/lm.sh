@@ -24,8 +24,8 @@ scripts/split.sh "$corpus" "$work" "${LIMIT:-1000000}"
 ask=(--pipeline llm --model "$lm/noso-lm" --set ner.llm.prompt=ner-short-ru --set rerank.llm.prompt=select-short-ru
     --set llm.device=cpu --set llm.context_tokens=1024 --set "retrieval.index=$work/index")
 ner=(--adapter-ner "$lm/adapters/noso-lm-ner")
-shuffled=(--adapter-rerank "$lm/adapters/noso-lm-rerank")
-ranked=(--adapter-rerank "$lm/adapters/noso-lm-rerank-ranked")
+shuffled=(--adapter-rerank "$lm/adapters/noso-lm-rerank-shuffled")
+ranked=(--adapter-rerank "$lm/adapters/noso-lm-rerank")
 free=(--set ner.llm.decoding=free --set rerank.llm.decoding=free)
 
 keep() { # FILE COMMAND...: prints FILE, made by the command if it is not there

@@ -107,6 +107,9 @@ impl Chat {
         // What stands behind the token that ends the turn is never asked for.
         let end = self.controls.iter().filter_map(|control| Some(rest.find(control.as_str())? + control.len())).min();
         let rest = &rest[..end.unwrap_or(rest.len())];
+        if rest.trim().is_empty() {
+            return Err(self.refused("leaves the answer of a chat out"));
+        }
         let mut ids = self.encode(&question)?;
         let answer = ids.len();
         // Some tokenizers put a blank before a text of its own, which no model writes within a chat.

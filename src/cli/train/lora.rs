@@ -140,11 +140,11 @@ impl Args {
 
     fn finetune(&self, job: &Job, base: &Path) -> anyhow::Result<ExitCode> {
         let names: Vec<&str> = job.adapter.iter().map(|adapter| adapter.name.as_str()).collect();
-        let simple = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "..";
+        let simple = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
         if let Some(wrong) = names.iter().enumerate().find(|(at, name)| !simple(name) || names[..*at].contains(name)) {
             bail!("adapter `{}`: expected a folder's name that no other adapter has", wrong.1);
         }
-        job.adapter.iter().try_for_each(|adapter| adapter.prompt().map(drop))?;
+        job.adapter.iter().try_for_each(AdapterSettings::check)?;
         let folders = names
             .iter()
             .map(|name| ModelFolder::claim(&self.output.join(name), self.resume))
@@ -170,11 +170,12 @@ impl Args {
 
     fn pretrain(&self, job: &Job, settings: &PretrainSettings) -> anyhow::Result<ExitCode> {
         settings.fit.check()?;
+        let device = device(job.device)?;
         let folder = ModelFolder::claim(&self.output, self.resume)?;
         let read = job.read()?;
         let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
         self.keep(&folder)?;
-        let history = pretrain(&read.lessons(), settings, &folder, &mut Bar::new()?)
+        let history = pretrain(&read.lessons(), settings, &device, &folder, &mut Bar::new()?)
             .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
         job.card_of_new(settings, &history, &folder).write(folder.path())?;
         manifest.finish(&folder, MODEL_WEIGHTS, &history)?;
@@ -328,13 +329,13 @@ mod tests {
     #[test]
     fn what_a_job_leaves_out_is_the_jobs_own_default() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let job = "corpus = []\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
+        let job = "corpus = []\n[finetune.lora]\nrank = 4\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
         std::fs::write(file.path(), job).unwrap();
         let args = Args { config: file.path().to_owned(), output: PathBuf::new(), full: false, resume: false };
         let Job { finetune, pretrain, .. } = args.job().unwrap();
         let fit = &finetune.fit;
         assert_eq!((fit.epochs, fit.batch, fit.accumulation, fit.warm_up), (3, 2, 8, WarmUp::Steps(5)));
-        assert_eq!(finetune.lora, FinetuneSettings::default().lora);
+        assert_eq!(finetune.lora, Lora { rank: 4, ..Lora::default() });
         let pretrain = pretrain.unwrap();
         assert_eq!((pretrain.examples, pretrain.fit.seed, pretrain.fit.batch), (9, 7, 24));
         assert_eq!(pretrain.fit.schedule, Schedule::Cosine);

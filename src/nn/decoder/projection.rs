@@ -13,7 +13,7 @@ use crate::{
 /// # Source
 /// Hu et al. 2021: <https://arxiv.org/abs/2106.09685>; names and draws as in Hugging Face PEFT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Lora {
     /// Rank, at least 1.
     pub rank: usize,
@@ -23,6 +23,13 @@ pub struct Lora {
     pub dropout: f32,
     /// Names of the projections, such as `q_proj`.
     pub targets: Vec<String>,
+}
+
+/// As in the paper (Table 4); no targets are those that [`Decoder::usual_targets`](super::Decoder::usual_targets) names.
+impl Default for Lora {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 16.0, dropout: 0.1, targets: Vec::new() }
+    }
 }
 
 impl Lora {

@@ -117,6 +117,16 @@ pub enum Best {
 }
 
 impl AdapterSettings {
+    /// Checks the settings, and that the prompt is there and of the task.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] with the setting's name and range; those of the prompt.
+    pub fn check(&self) -> Result<()> {
+        let range = (1..=1000).contains(&self.candidates);
+        check_setting(range, "adapter.candidates", "a whole number from 1 to 1000", self.candidates)?;
+        self.prompt().map(drop)
+    }
+
     /// Loads the prompt that is taught.
     ///
     /// # Errors
@@ -134,7 +144,7 @@ impl AdapterSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneSettings {
-    /// Longest text, in tokens. Default 768.
+    /// Longest text, in tokens; never longer than the model's positions. Default 768.
     pub max_tokens: usize,
     /// What is done with a longer one. Default skip.
     pub too_long: TooLong,
@@ -167,7 +177,7 @@ impl Default for FinetuneSettings {
             patience: 3,
             ..FitSettings::default()
         };
-        let lora = Lora { rank: 16, alpha: 16.0, dropout: 0.1, targets: Vec::new() };
+        let lora = Lora::default();
         Self {
             max_tokens: 768,
             too_long: TooLong::Skip,
@@ -215,6 +225,7 @@ impl Finetuning {
         check_setting(range, "finetune.score_questions", "a whole number from 1", settings.score_questions)?;
         let chat = Arc::new(Chat::load(folder)?);
         let base = LanguageModel::load_frozen(folder, device, settings.base_format)?;
+        settings.max_tokens = settings.max_tokens.min(base.decoder.config().max_position_embeddings);
         if settings.lora.targets.is_empty() {
             settings.lora.targets = base.decoder.usual_targets();
         }
@@ -294,6 +305,10 @@ impl Finetuning {
         (counts.taught, counts.held_out) = (taught.len(), held_out.len());
         if taught.is_empty() {
             let reason = format!("none of {} notes gives a text to learn from", lessons.taught.len());
+            return Err(Error::Training { what: "an adapter", reason });
+        }
+        if held_out.is_empty() && !lessons.held_out.is_empty() {
+            let reason = format!("none of {} held-out notes gives a text to measure on", lessons.held_out.len());
             return Err(Error::Training { what: "an adapter", reason });
         }
         let judge = self.judge(decoder, adapter, &prompt, lessons, &asked)?;

@@ -16,7 +16,7 @@ use crate::{
     config::Order,
     data::{AnnotatedDocument, Candidate},
     embed::Embed,
-    error::Result,
+    error::{Error, Result},
     llm::chat::{AnsweredChat, Chat},
     prompt::{Prompt, python_list},
     rerank::llm::select_variables,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Parts into which notes are cut, so that no mention finds itself.
 const FOLDS: usize = 5;
+
+/// Texts of an epoch that may be too long, at least.
+const MOST_MISSES: usize = 1000;
 
 /// What a language model learns from.
 #[derive(Clone, Copy)]
@@ -123,8 +126,16 @@ impl Pretraining<'_> {
     pub fn epoch(&self, epoch: usize) -> Result<Vec<Example>> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut examples = Vec::with_capacity(self.examples);
+        let mut misses = 0;
         while examples.len() < self.examples {
-            examples.extend(self.one(&mut rng)?);
+            match self.one(&mut rng)? {
+                Some(example) => examples.push(example),
+                None => misses += 1,
+            }
+            if misses > MOST_MISSES.max(10 * self.examples) {
+                let reason = "hardly a text fits into `pretrain.max_tokens`".into();
+                return Err(Error::Training { what: "a language model", reason });
+            }
         }
         Ok(examples)
     }

@@ -126,6 +126,7 @@ impl Default for PretrainSettings {
 pub fn pretrain(
     lessons: &Lessons<'_>,
     settings: &PretrainSettings,
+    device: &Device,
     folder: &ModelFolder,
     watch: &mut dyn Watch,
 ) -> Result<History> {
@@ -141,10 +142,11 @@ pub fn pretrain(
         make_tokenizer(taught, catalog, &settings.sizes, &words)?;
     }
     let chat = Arc::new(Chat::load(&words)?);
-    let mut model = LanguageModel::draw(config(&chat, &settings.sizes), settings.fit.seed, &Device::Cpu)?;
+    let mut model = LanguageModel::draw(config(&chat, &settings.sizes), settings.fit.seed, device)?;
     let (extract, select) =
         (Prompt::load_for(&settings.extract, Task::Extract)?, Prompt::load_for(&settings.select, Task::Select)?);
-    let writer = |prompt, weight| Writer { chat: &chat, prompt, max_tokens: settings.max_tokens, weight };
+    let max_tokens = settings.max_tokens.min(settings.sizes.positions);
+    let writer = |prompt, weight| Writer { chat: &chat, prompt, max_tokens, weight };
     let prompts = (extract.clone(), select.clone());
     let (extract, select) = (writer(&extract, 1), writer(&select, CHOICE_WEIGHT));
     let offered = settings.candidates;
