@@ -12,7 +12,7 @@ use noso::{
         decoder::{LanguageModel, Lora},
         fit::{FitSettings, Place, StepRecord, Watch, fit_watched},
     },
-    train::lora::{AnswerTask, Example, finetune::FinetuneSettings},
+    train::lora::{AnswerTask, Example, settings::FinetuneSettings},
 };
 
 /// As in the command.

@@ -28,9 +28,10 @@ use crate::{
     },
     train::lora::{
         adapter,
-        finetune::{AdapterSettings, Counts, FinetuneSettings, Finetuning, Kind},
+        finetune::{Counts, Finetuning},
         lessons::Lessons,
         pretrain::{PretrainSettings, pretrain},
+        settings::{AdapterSettings, FinetuneSettings, Kind},
     },
 };
 

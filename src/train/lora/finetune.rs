@@ -9,7 +9,7 @@ use std::{
 use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     adapter,
@@ -17,6 +17,7 @@ use super::{
     compose::Note,
     judge::{self, Judge},
     lessons::{Lessons, Writer},
+    settings::{Absent, AdapterSettings, Best, FinetuneSettings, Kind, TooLong},
     task::{AnswerTask, Example},
 };
 use crate::{
@@ -25,11 +26,11 @@ use crate::{
     error::{Error, Result, check_setting},
     llm::{chat::Chat, own::Own},
     nn::{
-        Format, Parameters,
-        decoder::{Decoder, LanguageModel, Lora},
-        fit::{FitSettings, History, ModelFolder, Schedule, WarmUp, Watch, fit_watched},
+        Parameters,
+        decoder::{Decoder, LanguageModel},
+        fit::{History, ModelFolder, Watch, fit_watched},
     },
-    prompt::{Prompt, Task},
+    prompt::Prompt,
 };
 
 /// Files of a model beside its weights and sizes.
@@ -41,155 +42,6 @@ const COMPANIONS: [&str; 6] = [
     "chat_template.json",
     "generation_config.json",
 ];
-
-/// What an adapter is taught.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// To write out the diagnoses of a note.
-    Ner,
-    /// To choose among candidates.
-    Rerank,
-}
-
-/// What is done with a text that is longer than `max_tokens`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TooLong {
-    /// It is left out, and counted.
-    Skip,
-    /// Words go from the note's start until it fits, and with them the diagnoses that stood there.
-    Cut,
-}
-
-/// What is done with a mention whose code is not among the candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Absent {
-    /// The answer is 0, none of these.
-    None,
-    /// It is left out, and counted.
-    Drop,
-}
-
-/// One adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdapterSettings {
-    /// Name of its folder.
-    pub name: String,
-    /// What it is taught.
-    pub task: Kind,
-    /// Prompt that it is taught with: built-in name or file. Default: `ner-ru` or `select-ru`.
-    #[serde(default)]
-    pub prompt: Option<String>,
-    /// Rerank: order of the candidates. Default shuffled.
-    #[serde(default = "shuffled")]
-    pub order: Order,
-    /// Rerank: a mention whose code is not among the candidates. Default none.
-    #[serde(default = "none")]
-    pub absent: Absent,
-    /// Rerank: candidates offered, from 1. Default 15.
-    #[serde(default = "fifteen")]
-    pub candidates: usize,
-}
-
-fn shuffled() -> Order {
-    Order::Shuffled
-}
-
-fn none() -> Absent {
-    Absent::None
-}
-
-fn fifteen() -> usize {
-    15
-}
-
-/// What the best checkpoint is chosen by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Best {
-    /// Loss of held-out answers.
-    Loss,
-    /// What the model says to held-out questions, asked as in use: entity F1, or the share of right codes.
-    Score,
-}
-
-impl AdapterSettings {
-    /// Checks the settings, and that the prompt is there and of the task.
-    ///
-    /// # Errors
-    /// - [`Error::Setting`] with the setting's name and range; those of the prompt.
-    pub fn check(&self) -> Result<()> {
-        let range = (1..=1000).contains(&self.candidates);
-        check_setting(range, "adapter.candidates", "a whole number from 1 to 1000", self.candidates)?;
-        self.prompt().map(drop)
-    }
-
-    /// Loads the prompt that is taught.
-    ///
-    /// # Errors
-    /// Those of the prompt.
-    pub fn prompt(&self) -> Result<Prompt> {
-        let (task, usual) = match self.task {
-            Kind::Ner => (Task::Extract, "ner-ru"),
-            Kind::Rerank => (Task::Select, "select-ru"),
-        };
-        Prompt::load_for(self.prompt.as_deref().unwrap_or(usual), task)
-    }
-}
-
-/// How adapters are trained. The defaults are the paper's (Table 4).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FinetuneSettings {
-    /// Longest text, in tokens; never longer than the model's positions. Default 768.
-    pub max_tokens: usize,
-    /// What is done with a longer one. Default skip.
-    pub too_long: TooLong,
-    /// What the best checkpoint is chosen by. Default loss.
-    pub best: Best,
-    /// Questions asked for a score, spread evenly over the held-out ones, from 1. Default 200.
-    pub score_questions: usize,
-    /// Whether all weights are trained instead of an adapter's: a whole model is written. Default no.
-    pub full: bool,
-    /// How the base model is held, which decides most of the memory: `auto`, `f32`, `bf16`, `q8` or `q4`; see [`Format`]. Default auto.
-    pub base_format: Format,
-    /// Rank, scale, dropout and targets. Default: 16, 16, 0.1, query and value.
-    pub lora: Lora,
-    /// The training loop.
-    pub fit: FitSettings,
-}
-
-impl Default for FinetuneSettings {
-    fn default() -> Self {
-        let fit = FitSettings {
-            epochs: 33,
-            batch: 2,
-            accumulation: 8,
-            learning_rate: 5e-5,
-            weight_decay: 0.01,
-            schedule: Schedule::Linear,
-            warm_up: WarmUp::Share(0.1),
-            evaluate_steps: 100,
-            checkpoint_steps: 100,
-            patience: 3,
-            ..FitSettings::default()
-        };
-        let lora = Lora::default();
-        Self {
-            max_tokens: 768,
-            too_long: TooLong::Skip,
-            best: Best::Loss,
-            score_questions: 200,
-            full: false,
-            base_format: Format::Auto,
-            lora,
-            fit,
-        }
-    }
-}
 
 /// What became of the texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -341,8 +193,7 @@ impl Finetuning {
             "loss, or a folder in `tune` to ask about",
             "score and nothing held out",
         )?;
-        let most = self.settings.score_questions.min(there);
-        let spread = (0..most).map(|number| number * there / most);
+        let spread = judge::spread(there, self.settings.score_questions);
         let model = Arc::new(Own::new(decoder, self.chat.clone())?);
         Ok(Some(match adapter.task {
             Kind::Ner => judge::extraction(model, prompt.clone(), spread.map(|at| &lessons.held_out[at]).collect()),

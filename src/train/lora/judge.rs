@@ -17,6 +17,12 @@ use crate::{
 /// Measures a model as it is now. Returns the score's name and the score, `0..=1`.
 pub type Judge<'a> = Box<dyn Fn() -> Result<(&'static str, f64)> + Sync + 'a>;
 
+/// Picks at most so many of `count` questions, evenly among them.
+pub fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let picked = count.min(most);
+    (0..picked).map(move |number| number * count / picked)
+}
+
 /// Judges by entity F1 over `notes`. A note that the model cannot be asked about, such as one too long for it, counts as one in which it
 /// found nothing.
 pub fn extraction<'a>(model: Arc<dyn Generate>, prompt: Prompt, notes: Vec<&'a AnnotatedDocument>) -> Judge<'a> {

@@ -7,6 +7,7 @@ pub mod finetune;
 pub mod judge;
 pub mod lessons;
 pub mod pretrain;
+pub mod settings;
 mod task;
 
 pub use self::task::{AnswerTask, Example};

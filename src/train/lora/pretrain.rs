@@ -163,11 +163,15 @@ pub fn pretrain(
     };
     let own: Arc<dyn Generate> = Arc::new(Own::new(&model.decoder, chat.clone())?);
     let judges = [
-        judge::extraction(own.clone(), prompts.0, spread(held_out.len()).map(|at| &held_out[at]).collect()),
+        judge::extraction(
+            own.clone(),
+            prompts.0,
+            judge::spread(held_out.len(), JUDGED).map(|at| &held_out[at]).collect(),
+        ),
         judge::selection(
             own,
             prompts.1,
-            spread(asked.len()).map(|at| asked[at].clone()).collect(),
+            judge::spread(asked.len(), JUDGED).map(|at| asked[at].clone()).collect(),
             Order::Shuffled,
             offered,
         ),
@@ -183,12 +187,6 @@ pub fn pretrain(
     }
     model.save(folder.path())?;
     Ok(history)
-}
-
-/// Picks questions to judge by, evenly among so many.
-fn spread(count: usize) -> impl Iterator<Item = usize> {
-    let most = count.min(JUDGED);
-    (0..most).map(move |number| number * count / most)
 }
 
 /// Writes held-out notes, and their choices with the candidates shuffled, so that the rank tells nothing.
