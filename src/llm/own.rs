@@ -3,7 +3,7 @@
 //! It lets a training measure a model by what it says, through the same stages and constraints as in use. It decodes greedily and keeps no
 //! queue: for serving there is mistral.rs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use llguidance::{Matcher, ParserFactory, api::TopLevelGrammar};
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use super::{
     Answer, Constraint, Finish, Generate, Request, Token,
     chat::Chat,
     grammar,
-    labels::{LabelTrie, log_softmax},
+    labels::{LabelTrie, Read, log_softmax},
 };
 use crate::{
     error::{Error, Result},
@@ -99,21 +99,28 @@ impl Own {
         let trie = LabelTrie::new(&sequences).ok_or_else(|| refused("the tokenizer cannot tell the labels apart"))?;
         let mut cache = Cache::default();
         let root = self.logits(prompt, &mut cache)?;
-        let mut shares = BTreeMap::new();
+        let mut read = Read::new();
         let mut answer_tokens = 0;
-        for walk in trie.walks() {
-            let (mut cache, mut row) = (cache.clone(), root.clone());
-            for step in 0..=walk.len() {
-                if let Some(node) = trie.node(&walk[..step]).filter(|&node| trie.branches(node)) {
-                    shares.entry(node).or_insert_with(|| trie.shares(node, &log_softmax(&row)));
+        while let Some(path) = trie.next(&read) {
+            let mut cache = cache.clone();
+            let mut row = if path.is_empty() { root.clone() } else { self.logits(&path, &mut cache)? };
+            let mut at = trie.node(&path);
+            answer_tokens += path.len() + 1;
+            while let Some(node) = at {
+                if trie.branches(node) {
+                    read.insert(node, trie.shares(node, &log_softmax(&row)));
                 }
-                if let Some(&next) = walk.get(step) {
-                    row = self.logits(&[next], &mut cache)?;
-                }
+                at = match trie.onward(node, &read) {
+                    Some((token, child)) => {
+                        row = self.logits(&[token], &mut cache)?;
+                        answer_tokens += 1;
+                        Some(child)
+                    }
+                    None => None,
+                };
             }
-            answer_tokens += walk.len() + 1;
         }
-        Ok(Answer::chosen(labels, trie.distribution(&shares), prompt.len(), answer_tokens))
+        Ok(Answer::chosen(labels, trie.distribution(&read), prompt.len(), answer_tokens))
     }
 
     /// Scores the vocabulary after some more tokens.

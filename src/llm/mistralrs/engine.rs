@@ -65,6 +65,8 @@ pub(super) struct Job {
     pub max_tokens: usize,
     pub temperature: f64,
     pub grammar: Grammar,
+    /// Whether every token is chosen for it, the one that ends it too.
+    pub led: bool,
 }
 
 impl Engine {
@@ -103,7 +105,7 @@ impl Engine {
         let prompt_tokens = prompt.len();
         let record = Arc::new(Mutex::new(Record::default()));
         let recorder = record::recorder(record.clone(), self.heart.clone(), prompt_tokens);
-        let job = Job { prompt, max_tokens, temperature: request.temperature, grammar };
+        let job = Job { prompt, max_tokens, temperature: request.temperature, grammar, led: false };
         let done = self.run(job, vec![recorder]).await?;
         let mut tokens = finished(&record, request.temperature);
         // mistral.rs 0.8.1 takes one step more after an answer of one token, and the record may show it.
@@ -128,21 +130,21 @@ impl Engine {
             sequences.push(self.label_tokens(label).await?);
         }
         let trie = LabelTrie::new(&sequences).ok_or_else(|| refused("the tokenizer cannot tell the labels apart"))?;
-        let trie = Arc::new(trie);
-        let scorer = Scorer::new(trie.clone());
+        let scorer = Scorer::new(trie, self.ends.first().copied());
         let mut answer_tokens = 0;
-        for walk in trie.walks() {
-            let max_tokens = walk.len() + 1;
+        while let Some((path, max_tokens)) = scorer.next() {
             if self.room(prompt.len()) < max_tokens {
                 return Err(refused(
                     "the context has no room for the answer; shorten the text or raise `llm.context_tokens`",
                 ));
             }
-            answer_tokens += max_tokens;
             let heart = record::recorder(Arc::default(), self.heart.clone(), prompt.len());
-            let processor = scorer.walk(walk, prompt.len());
-            let job = Job { prompt: prompt.clone(), max_tokens, temperature: 0.0, grammar: Grammar::None };
-            self.run(job, vec![heart, processor]).await?;
+            let processor = scorer.walk(path.clone(), prompt.len());
+            let job = Job { prompt: prompt.clone(), max_tokens, temperature: 0.0, grammar: Grammar::None, led: true };
+            answer_tokens += self.run(job, vec![heart, processor]).await?.tokens;
+            if scorer.next().is_some_and(|(next, _)| next == path) {
+                return Err(lost("it gave no logits to choose by"));
+            }
         }
         let choice = scorer.distribution();
         Ok(Answer::chosen(labels, choice, prompt.len(), answer_tokens))
@@ -201,7 +203,7 @@ impl Engine {
         // The first token comes after the whole prompt was read, and only then the sampler shows that the engine lives.
         let patience_s = self.timeout_s as f64 + job.prompt.len() as f64 / SLOWEST_PROMPT_TOKENS_S;
         let (reply, mut replies) = mpsc::channel(1);
-        let constrained = !matches!(job.grammar, Grammar::None);
+        let constrained = job.led || !matches!(job.grammar, Grammar::None);
         let request = NormalRequest {
             logits_processors: Some(processors),
             constraint: job.grammar,

@@ -105,7 +105,7 @@ impl MistralRs {
     pub fn continue_tokens(&self, prompt: &[u32], max_tokens: usize) -> Result<Vec<u32>> {
         let record = Arc::new(Mutex::new(Record::default()));
         let engine = self.engine.clone();
-        let job = Job { prompt: prompt.to_vec(), max_tokens, temperature: 0.0, grammar: Grammar::None };
+        let job = Job { prompt: prompt.to_vec(), max_tokens, temperature: 0.0, grammar: Grammar::None, led: false };
         let recorder = record::recorder(record.clone(), engine.heart.clone(), prompt.len());
         self.block_on(async move { engine.run(job, vec![recorder]).await })?;
         Ok(finished(&record, 0.0).iter().map(|(token, _)| *token).collect())
