@@ -58,7 +58,7 @@ fn every_built_in_prompt_asks_its_question() {
             assert!(!message.content.contains("{{") && !message.content.contains("{%"), "{name}: {}", message.content);
             assert!(!message.content.contains("\n\n\n") && message.content.trim() == message.content, "{name}");
         }
-        assert!(prompt.fingerprint().starts_with(&format!("{name} v1 ")), "{}", prompt.fingerprint());
+        assert!(prompt.fingerprint().starts_with(&format!("{name} v")), "{}", prompt.fingerprint());
     }
 }
 
@@ -147,6 +147,7 @@ fn files_that_break_the_form_are_refused() {
         ("", "missing field `user`"),
         ("user = 3", "line 5: invalid type"),
         ("user = '{{ text }}'\nnone_allowed = true", "key `none_allowed`"),
+        ("user = '{{ text }}'\nnamed_by = 'title'", "key `named_by`"),
         ("user = '{{ text }}'\n[[examples]]\nanswer = '[]'\n[examples.variables]\ntxt = 'а'", "`text` is undefined"),
         ("user = ", "line 5"),
     ] {

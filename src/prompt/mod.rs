@@ -28,8 +28,8 @@ use crate::{
 pub enum Task {
     /// The diagnoses in `text`, as a list of quotations.
     Extract,
-    /// The number of the one of `candidates` (each with `number`, `text`, `title`, `code`) that fits `mention`, which stands in
-    /// `document`; 0 for none of them if `none_allowed`.
+    /// The number (or title, see [`NamedBy`]) of the one of `candidates` (each with `number`, `text`, `title`, `code`) that fits
+    /// `mention`, which stands in `document`; 0 for none of them if `none_allowed`.
     Select,
     /// Other wordings of `mention`, which stands in `document`, as a list; `titles` were offered for it and refused.
     Reword,
@@ -48,6 +48,17 @@ pub enum Language {
     En,
 }
 
+/// What a candidate is named by in an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NamedBy {
+    /// Its number in the list.
+    #[default]
+    Number,
+    /// Its title: a model that is too small to tell numbers by what they stand for can still write what a mention means.
+    Title,
+}
+
 /// A question with the answer that it should get, shown to the model before the question that counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,8 +75,8 @@ pub struct Prompt {
     content: Content,
     /// Name of a built-in prompt, or path, for messages.
     origin: String,
-    /// Hash of the file.
-    hash: u64,
+    /// What the file says.
+    source: String,
 }
 
 /// What a prompt file holds.
@@ -85,6 +96,8 @@ struct Content {
     user: String,
     /// Whether 0, for "none of these", may be answered. Only for tasks that choose. Default no.
     none_allowed: Option<bool>,
+    /// What the answer names a candidate by. Only for the task that selects. Default its number.
+    named_by: Option<NamedBy>,
     /// Examples shown before every question.
     #[serde(default)]
     examples: Vec<Shot>,
@@ -170,16 +183,24 @@ impl Prompt {
                 "key `none_allowed`: expected it only where a number is chosen (select, descend)".to_owned(),
             ));
         }
+        if content.named_by.is_some() && content.task != Task::Select {
+            return Err(wrong(origin, "key `named_by`: expected it only where a candidate is selected".to_owned()));
+        }
         // Line breaks that TOML's quotation marks bring are not part of the template.
         for template in [&mut content.system, &mut content.user] {
             *template = template.trim().to_owned();
         }
-        let prompt = Self { content, origin: origin.to_owned(), hash: xxh3_64(source.as_bytes()) };
+        let prompt = Self { content, origin: origin.to_owned(), source: source.to_owned() };
         for (key, template) in prompt.templates() {
             template::check(origin, key, template, prompt.task().variables())?;
         }
         prompt.render(&prompt.task().sample(), &[])?;
         Ok(prompt)
+    }
+
+    /// Returns the text of the prompt's file.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Writes the chat that asks for an answer: the system message, a pair of messages for each of `shots`, then the question
@@ -217,7 +238,7 @@ impl Prompt {
 
     /// Returns a name that changes with the file: `ner-ru v1 89abcdef01234567`.
     pub fn fingerprint(&self) -> String {
-        format!("{} v{} {:016x}", self.content.name, self.content.version, self.hash)
+        format!("{} v{} {:016x}", self.content.name, self.content.version, xxh3_64(self.source.as_bytes()))
     }
 
     /// Returns the name that the file gives.
@@ -243,6 +264,11 @@ impl Prompt {
     /// Tells whether 0, for "none of these", is offered unless the question says otherwise.
     pub fn none_allowed(&self) -> bool {
         self.content.none_allowed.unwrap_or(false)
+    }
+
+    /// Returns what the answer names a candidate by.
+    pub fn named_by(&self) -> NamedBy {
+        self.content.named_by.unwrap_or_default()
     }
 
     /// Returns its own examples.

@@ -85,7 +85,7 @@ fn after_thinking(answer: &str) -> &str {
     }
 }
 
-fn faulty(fault: AnswerFault, text: &str) -> FaultyAnswer {
+pub(crate) fn faulty(fault: AnswerFault, text: &str) -> FaultyAnswer {
     FaultyAnswer { fault, text: text.to_owned() }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     llm::chat::{AnsweredChat, Chat},
     prompt::{Prompt, python_list},
-    rerank::llm::select_variables,
+    rerank::llm::{NONE, name, select_variables},
 };
 
 /// Parts into which notes are cut, so that no mention finds itself.
@@ -27,6 +27,9 @@ const FOLDS: usize = 5;
 
 /// Texts of an epoch that may be too long, at least.
 const MOST_MISSES: usize = 1000;
+
+/// Share of choices that offer some of the candidates only, which is learnt from in less time.
+const SHORTENED: f64 = 0.5;
 
 /// What a language model learns from.
 #[derive(Clone, Copy)]
@@ -76,7 +79,7 @@ impl Writer<'_> {
         Ok(self.fitting(self.chat.answered(&messages, &answer)?))
     }
 
-    /// Writes a choice; the answer is the number of the right code's first candidate, or 0. `None` if that is too long, or 0 is no answer.
+    /// Writes a choice; the answer names the right code's first candidate, or is 0. `None` if that is too long, or 0 is no answer.
     ///
     /// # Errors
     /// Those of the prompt and the template.
@@ -86,13 +89,14 @@ impl Writer<'_> {
             candidates.shuffle(rng);
         }
         let place = candidates.iter().position(|candidate| candidate.code == choice.right);
-        let number = place.map_or(0, |place| place + 1);
-        if number == 0 && !self.prompt.none_allowed() {
-            return Ok(None);
-        }
+        let answer = match place {
+            Some(place) => name(self.prompt.named_by(), place, candidates[place]),
+            None if self.prompt.none_allowed() => NONE.to_owned(),
+            None => return Ok(None),
+        };
         let variables = select_variables(words, &choice.note, &candidates, self.prompt.none_allowed());
         let messages = self.prompt.render(&Value::Object(variables), &[])?;
-        Ok(self.fitting(self.chat.answered(&messages, &number.to_string())?))
+        Ok(self.fitting(self.chat.answered(&messages, &answer)?))
     }
 
     fn fitting(&self, AnsweredChat { ids, answer }: AnsweredChat) -> Option<Example> {
@@ -152,6 +156,88 @@ impl Pretraining<'_> {
         let choice = &self.choices[rng.random_range(0..self.choices.len())];
         let order = if rng.random_bool(0.5) { Order::Shuffled } else { Order::Ranked };
         let words = misspell(&choice.words, rng);
+        if rng.random_bool(SHORTENED) {
+            return self.select.choice(&words, &shortened(choice, rng), order, rng);
+        }
         self.select.choice(&words, choice, order, rng)
+    }
+}
+
+/// Leaves two candidates or more of a choice in their order; the right one, where it is there, stays.
+fn shortened(choice: &Choice, rng: &mut impl Rng) -> Choice {
+    let most = choice.candidates.len().max(2);
+    let kept = rng.random_range(2..=most);
+    let mut places: Vec<usize> = (0..choice.candidates.len()).collect();
+    places.shuffle(rng);
+    // False comes first.
+    places.sort_by_key(|&place| choice.candidates[place].code != choice.right);
+    places.truncate(kept);
+    places.sort_unstable();
+    Choice { candidates: places.into_iter().map(|place| choice.candidates[place].clone()).collect(), ..choice.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::data::Span;
+
+    fn choice() -> Choice {
+        let candidate = |(code, title): (&str, &str)| Candidate {
+            code: code.parse().unwrap(),
+            title: title.into(),
+            text: title.into(),
+            score: 1.0,
+            support: Vec::new(),
+        };
+        let candidates = [("H66.9", "Отит"), ("K29.5", "Гастрит"), ("I25.9", "ИБС"), ("J20.9", "Бронхит")];
+        Choice {
+            span: Span::new("гастрит", 0, 14).unwrap(),
+            words: "гастрит".into(),
+            note: "гастрит".into(),
+            candidates: candidates.map(candidate).to_vec(),
+            right: "K29.5".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_answer_names_the_right_candidate_wherever_it_stands() {
+        let chat = Chat::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/noso-lm")).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (prompt, named) in [("select-ru", false), ("select-short-ru", true)] {
+            let prompt = Prompt::load(prompt).unwrap();
+            let writer = Writer { chat: &chat, prompt: &prompt, max_tokens: 1024, weight: 1 };
+            let mut written = |choice: &Choice, order| {
+                let Example { ids, answer, .. } =
+                    writer.choice(&choice.words, choice, order, &mut rng).unwrap().unwrap();
+                let text = |ids: &[u32]| chat.tokenizer().decode(ids, true).unwrap();
+                (text(&ids[..answer]), text(&ids[answer..]).trim().to_owned())
+            };
+            let mut answers = BTreeSet::new();
+            for _ in 0..20 {
+                let (asked, answer) = written(&choice(), Order::Shuffled);
+                let listed = if named { format!("- {answer}\n") } else { format!("{answer}. Гастрит") };
+                assert!(asked.contains(&listed) && (!named || answer == "Гастрит"), "{asked}{answer}");
+                answers.insert(answer);
+            }
+            assert_eq!(answers.len(), if named { 1 } else { 4 });
+            let (asked, answer) = written(&choice(), Order::Ranked);
+            assert!(asked.find("Отит") < asked.find("ИБС") && answer == if named { "Гастрит" } else { "2" });
+        }
+    }
+
+    #[test]
+    fn a_shortened_choice_keeps_the_right_candidate_and_the_order() {
+        let (whole, mut rng) = (choice(), ChaCha8Rng::seed_from_u64(2));
+        let mut lengths = BTreeSet::new();
+        for _ in 0..50 {
+            let short = shortened(&whole, &mut rng).candidates;
+            assert!(short.iter().any(|candidate| candidate.code == whole.right));
+            let places = short.iter().map(|one| whole.candidates.iter().position(|other| other == one).unwrap());
+            assert!(places.is_sorted());
+            lengths.insert(short.len());
+        }
+        assert_eq!(lengths, BTreeSet::from([2, 3, 4]));
     }
 }

@@ -1,24 +1,26 @@
 //! The `llm` engine: a candidate whose words equal the mention's is taken; otherwise a prompt asks a language model which one
 //! fits best.
 
+mod question;
+
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use serde_json::{Map, Value, json};
-use xxhash_rust::xxh3::xxh3_64;
+use serde_json::{Map, Value};
 
+use self::question::{Answers, offered};
+pub use self::question::{NONE, Question, name, select_variables};
 use super::{Linking, Rerank};
 use crate::{
-    config::{OnBadAnswer, Order, ReportedSpan, SelectConfig, SelectDecoding},
+    config::{OnBadAnswer, ReportedSpan, SelectConfig, SelectDecoding},
     data::{Candidate, Coded, Coding, DecidedBy, Document, Exchange, FaultyAnswer, Mention, Span, Step, Trace},
     error::Result,
     icd::IcdCode,
-    llm::{
-        Asked, Constraint, Generate, Request,
-        answer::{Chosen, parse_choice},
-        ask,
-    },
-    prompt::{Prompt, Shot},
+    llm::{Asked, Constraint, Generate, Request, ask},
+    prompt::{NamedBy, Prompt, Shot},
 };
+
+/// Most tokens of a free answer that is a title, at least.
+const TITLE_TOKENS: usize = 96;
 
 /// Asks a language model for the candidate that fits a mention.
 ///
@@ -31,19 +33,6 @@ pub struct LlmRerank {
     candidates: usize,
     /// Examples shown before every question.
     shots: Vec<Shot>,
-}
-
-/// What is asked about: a mention, in whatever words, and what to choose from.
-#[derive(Debug, Clone)]
-pub struct Question<'a> {
-    /// The document.
-    pub document: &'a Document,
-    /// Place of the mention.
-    pub span: Span,
-    /// The mention's words, or other words for it.
-    pub words: &'a str,
-    /// What to choose from, in the order offered; not empty.
-    pub candidates: &'a [Candidate],
 }
 
 /// What the model chose.
@@ -76,14 +65,10 @@ impl LlmRerank {
 
     /// Makes an example of a question whose right code is known; `None` if that is not offered and 0 may not be answered.
     pub fn shot(&self, question: &Question<'_>, right: &IcdCode) -> Option<Shot> {
-        let order = self.order(question.words, question.candidates.len());
-        let place = order.iter().position(|&place| question.candidates[place].code == *right);
-        let answer = match place {
-            Some(place) => (place + 1).to_string(),
-            None if self.none_allowed() => "0".to_owned(),
-            None => return None,
-        };
-        Some(Shot { answer, variables: self.variables(question) })
+        let Answers { labels, places, .. } = self.answers(question);
+        let is_right = |place: &Option<usize>| place.is_some_and(|place| question.candidates[place].code == *right);
+        let label = places.iter().position(is_right).or(places.iter().position(Option::is_none))?;
+        Some(Shot { answer: labels[label].clone(), variables: self.variables(question) })
     }
 
     /// Asks all questions at once; `outcomes[i]` belongs to `questions[i]`.
@@ -99,65 +84,55 @@ impl LlmRerank {
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
         let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
-        let candidates = question.candidates;
-        let first = usize::from(!self.none_allowed());
-        let constraint = match decoding {
-            SelectDecoding::Free => Constraint::Free,
-            SelectDecoding::Choice => {
-                Constraint::Choice { labels: (first..=candidates.len()).map(|number| number.to_string()).collect() }
-            }
+        let labels = self.answers(question).labels;
+        let (constraint, max_tokens) = match (decoding, self.prompt.named_by()) {
+            (SelectDecoding::Choice, _) => (Constraint::Choice { labels }, max_tokens),
+            (SelectDecoding::Free, NamedBy::Number) => (Constraint::Free, max_tokens),
+            // A title that is cut off says nothing.
+            (SelectDecoding::Free, NamedBy::Title) => (Constraint::Free, max_tokens.max(TITLE_TOKENS)),
         };
         let messages = self.prompt.render(&self.variables(question), &self.shots)?;
         Ok(Request { messages, max_tokens, temperature, constraint })
     }
 
-    /// Returns what the prompt's templates are filled with.
-    fn variables(&self, Question { document, words, candidates, .. }: &Question<'_>) -> Map<String, Value> {
-        let order = self.order(words, candidates.len());
-        let candidates: Vec<&Candidate> = order.into_iter().map(|place| &candidates[place]).collect();
-        select_variables(words, &document.text, &candidates, self.none_allowed())
+    fn answers(&self, question: &Question<'_>) -> Answers {
+        Answers::new(self.prompt.named_by(), self.none_allowed(), question, self.settings.order)
     }
 
-    /// Returns the places of candidates in the order in which they are offered.
-    fn order(&self, words: &str, count: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..count).collect();
-        if self.settings.order == Order::Shuffled {
-            order.sort_by_cached_key(|place| xxh3_64(format!("{place} {words}").as_bytes()));
-        }
-        order
+    /// Returns what the prompt's templates are filled with.
+    fn variables(&self, question: &Question<'_>) -> Map<String, Value> {
+        let order = offered(self.settings.order, question).into_iter();
+        let candidates: Vec<&Candidate> = order.map(|place| &question.candidates[place]).collect();
+        select_variables(question.words, &question.document.text, &candidates, self.none_allowed())
     }
 
     fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
-        let parsed = parse_choice(&asked.answer.text, question.candidates.len(), self.none_allowed());
-        // Where 0 may be answered, its probability stands before those of the candidates.
-        let none = usize::from(self.none_allowed());
-        let labels = asked.answer.choice.as_deref().filter(|labels| labels.len() == none + question.candidates.len());
-        let order = self.order(question.words, question.candidates.len());
-        let shares = labels.and_then(|labels| labels.get(none..)).map(|offered| {
-            let mut shares = vec![0.0; offered.len()];
-            order.iter().zip(offered).for_each(|(&place, share)| shares[place] = *share);
+        let answers = self.answers(question);
+        let (label, faults) = answers.read(&asked.answer.text);
+        let told = asked.answer.choice.as_deref().filter(|told| told.len() == answers.labels.len());
+        let shares = told.map(|told| {
+            let mut shares = vec![0.0; question.candidates.len()];
+            let places = answers.places.iter().zip(told);
+            places.for_each(|(place, share)| place.iter().for_each(|&place| shares[place] = *share));
             shares
         });
-        let (chosen, label, outcome) = match parsed.chosen {
-            Some(Chosen::Candidate(number)) => {
-                let place = order.get(number).copied().unwrap_or(number);
-                let code = question.candidates.get(place).map(|candidate| candidate.code.to_string());
-                (Some(place), Some(number + none), code.unwrap_or_default())
-            }
-            Some(Chosen::None) => (None, Some(0), "none of these".to_owned()),
-            None => (None, None, "not usable".to_owned()),
+        let chosen = label.and_then(|label| answers.places[label]);
+        let outcome = match (label, chosen) {
+            (None, _) => "not usable".to_owned(),
+            (_, None) => "none of these".to_owned(),
+            (_, Some(place)) => question.candidates[place].code.to_string(),
         };
-        let confidence = label.and_then(|label| match labels {
-            Some(labels) => labels.get(label).copied(),
+        let confidence = label.and_then(|label| match told {
+            Some(told) => told.get(label).copied(),
             None => asked.answer.probability(),
         });
         Selection {
             chosen,
-            bad_answer: parsed.chosen.is_none(),
+            bad_answer: label.is_none(),
             confidence: confidence.unwrap_or(0.0),
             shares,
             exchange: asked.note(Step::Select, Some(question.span), outcome, confidence),
-            faults: parsed.faults,
+            faults,
         }
     }
 
@@ -309,25 +284,6 @@ impl Rerank for LlmRerank {
     }
 }
 
-/// Returns what a selection prompt's templates are filled with.
-pub fn select_variables(
-    words: &str,
-    document: &str,
-    candidates: &[&Candidate],
-    none_allowed: bool,
-) -> Map<String, Value> {
-    let listed = (1..).zip(candidates).map(|(number, Candidate { code, title, text, .. })| {
-        json!({ "number": number, "text": &**text, "title": &**title, "code": code })
-    });
-    let values = [
-        ("mention", json!(words)),
-        ("document", json!(document)),
-        ("candidates", listed.collect()),
-        ("none_allowed", json!(none_allowed)),
-    ];
-    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
 /// Returns the coding of a mention without a code.
 fn abstained(mention: Mention) -> Coding {
     Coding {
@@ -360,6 +316,7 @@ mod tests {
     use super::*;
 
     use crate::{
+        config::Order,
         data::{Match, Origin, Support},
         llm::scripted::Scripted,
     };
@@ -396,6 +353,39 @@ mod tests {
             (shown, coding.span.unwrap().slice(&document.text)),
             (vec!["Ушиб кисти", "Ушиб пальца"], "ушиб кисти")
         );
+    }
+
+    #[test]
+    fn a_prompt_may_ask_for_the_title_in_place_of_the_number() {
+        let document = Document { id: "1".into(), text: "Ушиб пальца".into() };
+        let span = Span::new(&document.text, 0, 8).unwrap();
+        let candidates = [("S60.8", "Ушиб"), ("S60.0", "Ушиб пальца"), ("S80.0", "Ушиб")];
+        let candidates: Vec<Candidate> = candidates.iter().map(|(code, title)| candidate(code, title, 0)).collect();
+        let question = Question { document: &document, span, words: "ушиб пальца", candidates: &candidates };
+        let model = Arc::new(Scripted::texts(["Ушиб пальца", "Ушиб", "0", "ушиб ", "Ожог"]));
+        for decoding in [SelectDecoding::Choice, SelectDecoding::Free] {
+            let settings = SelectConfig { decoding, order: Order::Shuffled, ..SelectConfig::default() };
+            let prompt = Prompt::load("select-short-ru").unwrap();
+            let engine = LlmRerank::new(model.clone(), prompt, settings, 15);
+            let ask = || engine.select(std::slice::from_ref(&question)).remove(0).unwrap();
+            if decoding == SelectDecoding::Choice {
+                let first = ask();
+                assert_eq!((first.chosen, first.confidence, first.shares), (Some(1), 1.0, Some(vec![0.0, 1.0, 0.0])));
+                // Two candidates with one title are one answer: the one that is offered first.
+                assert!(ask().chosen.is_some_and(|place| place != 1));
+                let none = ask();
+                assert_eq!((none.chosen, none.bad_answer), (None, false));
+                continue;
+            }
+            assert!(ask().chosen.is_some_and(|place| place != 1));
+            let strange = ask();
+            assert!(strange.bad_answer && strange.chosen.is_none() && strange.faults.len() == 1);
+            let shot = engine.shot(&question, &"S60.0".parse().unwrap()).unwrap();
+            assert_eq!(shot.answer, "Ушиб пальца");
+        }
+        let Constraint::Choice { labels } = &model.requests()[0].constraint else { panic!("no choice was asked for") };
+        assert_eq!((labels.len(), labels[0].as_str()), (3, "0"));
+        assert!(model.requests()[3].max_tokens >= TITLE_TOKENS);
     }
 
     #[test]
