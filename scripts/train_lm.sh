@@ -10,6 +10,7 @@
 set -euo pipefail
 usage="usage: scripts/train_lm.sh RUCCOD_TRAIN_DIR WORK_DIR"
 corpus="$(realpath "${1:?$usage}")" work="$(realpath -m "${2:?$usage}")"
+[ -z "${NOSO:-}" ] || NOSO="$(realpath "$(command -v "$NOSO")")"
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
@@ -23,18 +24,20 @@ for part in learn held-out; do rm -rf "${work:?}/$part" && mkdir "$work/$part"; 
 find "$work/train" -name '*.txt' | sort -V | awk '{ print (NR % 25 ? "learn" : "held-out"), $0 }' |
     while read -r part text; do cp -d "$text" "${text%.txt}.ann" "$work/$part/"; done
 
-data="corpus = [\"$work/learn\"]
-tune = [\"$work/held-out\"]
-attribution = \"Trained on RuCCoD (auto-icd-coding/ruccod), CC BY 4.0.\""
+# Paths as they stand on the model cards: seen from WORK_DIR.
+cd "$work"
+data='corpus = ["learn"]
+tune = ["held-out"]
+attribution = "Trained on RuCCoD (auto-icd-coding/ruccod), CC BY 4.0."'
 
-cat >"$work/model.toml" <<END
+cat >model.toml <<END
 $data
 
 [pretrain.fit]
 epochs = 22
 END
-cat >"$work/adapters.toml" <<END
-base = "$work/noso-lm"
+cat >adapters.toml <<END
+base = "noso-lm"
 $data
 adapter = [
     { name = "noso-lm-ner", task = "ner", prompt = "ner-short-ru" },
@@ -64,5 +67,5 @@ evaluate_steps = 75
 checkpoint_steps = 75
 patience = 0
 END
-[ -e "$work/noso-lm/README.md" ] || "$NOSO" train lora --config "$work/model.toml" --output "$work/noso-lm" --resume
-"$NOSO" train lora --config "$work/adapters.toml" --output "$work/adapters" --resume
+[ -e noso-lm/README.md ] || "$NOSO" train lora --config model.toml --output noso-lm --resume
+"$NOSO" train lora --config adapters.toml --output adapters --resume

@@ -32,6 +32,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The user's cache folder cannot be written.
+    #[error("failed to write the cache {}: {source}", folder.display())]
+    Cache {
+        /// Folder.
+        folder: PathBuf,
+        /// Cause reported by the system.
+        #[source]
+        source: std::io::Error,
+    },
     /// A line or record of an input file breaks the format.
     #[error("failed to parse {what}: {}:{line}: expected {expected}, got {got}", path.display())]
     Parse {
@@ -204,11 +213,13 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// The loss of a training run is no number any more.
-    #[error("the loss is no number in step {step}, at learning rate {learning_rate:.3e}: training diverged")]
+    /// The loss of a training run is no number any more, or has risen far above where it began.
+    #[error("the loss is {} in step {step}, at learning rate {learning_rate:.3e}: training diverged", told_loss(*.loss))]
     Diverged {
         /// Step, from 1.
         step: usize,
+        /// Loss; NaN where it, or a gradient or a weight, is no number.
+        loss: f64,
         /// Learning rate of the step.
         learning_rate: f64,
         /// Last good checkpoint, where one was written.
@@ -301,6 +312,15 @@ impl Error {
         }
     }
 
+    /// Names a setting in full: `key` of a part becomes `section.key`.
+    #[must_use]
+    pub fn within(self, section: &str) -> Self {
+        match self {
+            Self::Setting { key, expected, got } => Self::Setting { key: format!("{section}.{key}"), expected, got },
+            other => other,
+        }
+    }
+
     /// Says what a user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         use std::io::ErrorKind;
@@ -334,6 +354,8 @@ impl Error {
                 "wait for that run, or choose another place with --output".into()
             }
             Self::Write { .. } => "choose a folder you may write to with --output".into(),
+            Self::Cache { .. } => "set NOSO_HOME to a folder that you may write to".into(),
+            Self::Parse { what: "job", .. } => "`noso train lora --help` shows a job's file with every key".into(),
             Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),
             Self::Artifact { .. } => {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
@@ -367,14 +389,20 @@ impl Error {
             Self::Checkpoint { hint, .. } => (*hint).into(),
             Self::Memory { lower, .. } => format!("lower {lower}"),
             Self::Setting { key, .. } => {
-                let section = key.split_once('.').map(|(section, _)| section);
-                match section.is_some_and(|section| SECTIONS.contains(&section)) {
-                    true => "pipelines/default.toml and llm.toml in the source list every key with its range".into(),
-                    false => "`--help` after the same command lists its options with their defaults".into(),
+                match key.split_once('.').map(|(section, _)| section) {
+                    Some("finetune" | "pretrain" | "adapter") => "`noso train lora --help` shows a job's file with every key".into(),
+                    Some(section) if SECTIONS.contains(&section) => {
+                        "pipelines/default.toml and llm.toml in the source list every key with its range".into()
+                    }
+                    _ => "`--help` after the same command lists its options with their defaults".into(),
                 }
             }
             _ => return None,
         };
         Some(hint)
     }
+}
+
+fn told_loss(loss: f64) -> String {
+    if loss.is_finite() { format!("{loss:.4}, far above where it began,") } else { "no number".to_owned() }
 }

@@ -243,7 +243,7 @@ fn a_base_that_does_not_fit_is_refused_before_it_is_read_with_the_keys_that_help
     fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_len(8 + header.len() as u64 + 2 * rows * columns).unwrap();
-    let told = contains("the base model needs about 1048576 MiB")
+    let told = contains("the base model needs about 1048726 MiB")
         .and(contains("hint: lower finetune.base_format"))
         .and(contains("finetune.fit.recompute = true"));
     run(folder.path()).code(1).stderr(told);

@@ -11,6 +11,7 @@ use noso::{
         decoder::{Cache, Decoder, LanguageModel, Lora},
         fit::{FitSettings, WarmUp, fit},
     },
+    prompt::Prompt,
     train::lora::{AnswerTask, Example, adapter},
 };
 use serde::Deserialize;
@@ -194,7 +195,8 @@ fn adapters_of_peft_answer_as_there_and_come_back_as_they_went() {
         };
         let (decoder, parameters) = adapted(&peft);
         assert_answers(&decoder, &expected, &expected.families[family].adapters[name]);
-        adapter::save(&ours, &parameters, &lora, Path::new("base"), "").unwrap();
+        let prompt = Prompt::load("ner-ru").unwrap();
+        adapter::save(&ours, &parameters, &lora, &prompt, (Path::new("base"), "")).unwrap();
         let again = adapted(&ours).1;
         assert_eq!(again.sha256().unwrap(), parameters.sha256().unwrap());
         let config: serde_json::Value =

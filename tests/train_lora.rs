@@ -181,12 +181,18 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
             named.replace("\"rerank\", task = \"rerank\"", "\"ner\", task = \"rerank\""),
             "a folder's name that no other adapter has",
         ),
-        (named.replace("task = \"ner\"", "task = \"naming\""), ".toml"),
+        (named.replace("task = \"ner\"", "task = \"naming\""), "`noso train lora --help` shows a job's file"),
+        (named.replace("rank = 4", "rank = 0"), ".toml: setting `finetune.lora.rank`: expected a whole number from 1"),
+        (adapters("", "batch = 0"), ".toml: setting `finetune.fit.batch`: expected from 1, got 0"),
+        (
+            NEW.replace("heads = 2", "heads = 3"),
+            "setting `pretrain.sizes.hidden`: expected a multiple of twice `heads`",
+        ),
         (adapters("max_tokens = 8", ""), "none of 40 notes gives a text to learn from"),
         (named.replace("candidates = 3", "candidates = 0"), "adapter.candidates"),
         (named.replace("name = \"ner\"", "name = \".\""), "adapter `.`"),
         (adapters("score_questions = 0", ""), "finetune.score_questions"),
-        (named.replace("base = \"model\"", "base = \"nowhere\""), "nowhere"),
+        (named.replace("base = \"model\"", "base = \"nowhere\""), "failed to read nowhere"),
         (named.replace("select-short-ru", "ner-ru"), "expected a prompt with task select"),
         (NEW.replace("candidates = 3", "candidates = 3\nmax_tokens = 5"), "`pretrain.max_tokens`"),
         (String::new(), "expected either `base`"),
@@ -196,18 +202,134 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
         let (told, done) = TRAINED.train(job, &output, &[]);
         assert!(!done && told.contains(expected), "{expected}\n{told}");
         assert!(!told.contains("гастрит"), "{told}");
-        assert!(!TRAINED.path(&output).join("ner/adapter_config.json").exists());
+        assert!(!TRAINED.path(&output).exists(), "{expected}: it leaves a folder behind");
     }
+    let job = adapters("best = \"score\"", "");
+    fs::write(TRAINED.path("untuned.toml"), format!("corpus = [\"train\"]\n{job}")).unwrap();
+    let mut command = Command::cargo_bin("noso").unwrap();
+    let untuned = ["train", "lora", "--config", "untuned.toml", "--output", "untuned"];
+    let told = command.current_dir(TRAINED.root.path()).args(untuned).output().unwrap().stderr;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("`finetune.best`") && told.contains("no `tune`"), "{told}");
 }
 
-#[test]
-fn a_text_that_is_too_long_is_left_out_or_cut_and_counted() {
+/// Copies the small model, with what `change` makes of its weights, into a place of its own.
+fn place_with_model(change: impl FnOnce(&mut Vec<u8>)) -> Place {
     let place = Place::new();
     let copy = place.path("model");
     fs::create_dir(&copy).unwrap();
     for file in fs::read_dir(TRAINED.path("model")).unwrap().flatten().filter(|file| file.path().is_file()) {
         fs::copy(file.path(), copy.join(file.file_name())).unwrap();
     }
+    let weights = copy.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    change(&mut bytes);
+    fs::write(weights, bytes).unwrap();
+    place
+}
+
+/// Keeps the first adapter of a job only.
+fn ner_alone(job: &str) -> String {
+    let (head, rest) = job.split_once("  { name = \"rerank\"").unwrap();
+    format!("{head}]\n{}", &rest[rest.find("[finetune]").unwrap()..])
+}
+
+#[test]
+fn a_finished_adapter_is_not_made_another_by_other_settings() {
+    let job = ner_alone(&adapters("", ""));
+    let (told, done) = TRAINED.train(&job, "kept", &[]);
+    assert!(done, "{told}");
+    let weights = || fs::read(TRAINED.path("kept/ner/adapter_model.safetensors")).unwrap();
+    let before = weights();
+    for (old, new, expected) in [
+        ("epochs = 2", "epochs = 3", "epochs 2 instead of 3"),
+        ("learning_rate = 1e-3", "learning_rate = 2e-3", "learning rate 0.001 instead of 0.002"),
+        ("alpha = 8.0", "alpha = 4.0", "other settings of its job"),
+        ("dropout = 0.1", "dropout = 0.2", "other settings of its job"),
+        ("rank = 4", "rank = 2", "a model of another shape"),
+    ] {
+        let (told, done) = TRAINED.train(&job.replace(old, new), "kept", &["--resume"]);
+        assert!(!done && told.contains(expected), "{new}: {told}");
+        assert_eq!(weights(), before);
+    }
+    let (told, done) = TRAINED.train(&job, "kept", &["--resume"]);
+    assert!(done && weights() == before, "{told}");
+}
+
+#[test]
+fn an_adapter_is_asked_as_it_was_taught() {
+    let prompt = TRAINED.path("asking.toml");
+    fs::write(
+        &prompt,
+        "name = 'asking'\nversion = 1\nlanguage = 'ru'\ntask = 'extract'\nuser = 'Список: {{ text }}'\n",
+    )
+    .unwrap();
+    let job = ner_alone(&adapters("", "")).replace("ner-short-ru", "asking.toml");
+    let (told, done) = TRAINED.train(&job, "asked", &[]);
+    assert!(done, "{told}");
+    assert_eq!(fs::read(TRAINED.path("asked/ner/prompt.toml")).unwrap(), fs::read(prompt).unwrap());
+    let set = [format!("llm.adapter_ner={:?}", TRAINED.path("asked/ner")), "llm.model=model".to_owned()];
+    let config = noso::config::PipelineConfig::load("llm", &set).unwrap();
+    assert!(config.extract_prompt().ends_with("asked/ner/prompt.toml"), "{}", config.extract_prompt());
+    assert_eq!(config.select_prompt(), "select-ru");
+    let set = [set.as_slice(), &["ner.llm.prompt=ner-en".to_owned()]].concat();
+    assert_eq!(noso::config::PipelineConfig::load("llm", &set).unwrap().extract_prompt(), "ner-en");
+}
+
+#[test]
+fn a_damaged_base_is_told_from_a_training_that_fails() {
+    let job = ner_alone(&adapters("", ""));
+    let (told, done) = place_with_model(|bytes| bytes.truncate(bytes.len() / 2)).train(&job, "cut", &[]);
+    assert!(!done && told.contains("model.safetensors") && told.contains("is cut short"), "{told}");
+    // The last weights are no numbers: 0x7fc0 in bf16.
+    let broken = place_with_model(|bytes| {
+        let end = bytes.len();
+        bytes[end - 64..].chunks_exact_mut(2).for_each(|weight| weight.copy_from_slice(&[0xc0, 0x7f]));
+    });
+    let (told, done) = broken.train(&job, "broken", &[]);
+    assert!(!done && told.contains("before its first step") && !told.contains("diverged"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_without_room_is_told_and_what_was_written_stays() {
+    let job = ner_alone(&adapters("", "checkpoint_steps = 2"));
+    let (told, done) = TRAINED.train(&job, "full-disk", &[]);
+    assert!(done, "{told}");
+    let run = TRAINED.path("full-disk/ner");
+    let kept = fs::read(run.join("adapter_model.safetensors")).unwrap();
+    // A limit on the length of files stands for a full disk; checkpoints are longer.
+    let command = "trap '' XFSZ; ulimit -f 16; exec \"$0\" train lora --config full-disk.toml --output no-room";
+    let noso = assert_cmd::cargo::cargo_bin("noso");
+    let output =
+        std::process::Command::new("sh").arg("-c").arg(command).arg(noso).current_dir(TRAINED.root.path()).output();
+    let output = output.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("failed to write"), "{told}");
+    assert!(!TRAINED.path("no-room/ner/adapter_config.json").exists());
+    assert_eq!(fs::read(run.join("adapter_model.safetensors")).unwrap(), kept);
+    // With room again the run goes on, and comes to the same.
+    let (told, done) = TRAINED.train(&job, "no-room", &["--resume"]);
+    assert!(done, "{told}");
+    assert_eq!(fs::read(TRAINED.path("no-room/ner/adapter_model.safetensors")).unwrap(), kept);
+}
+
+#[test]
+fn a_code_that_is_not_offered_is_answered_with_none_or_dropped() {
+    let place = place_with_model(|_| ());
+    fs::write(place.path("train/100.txt"), "Ожог").unwrap();
+    fs::write(place.path("train/100.ann"), "T1\ticd_code 0 4\tОжог\nN1\tReference T1 ICD_codes:1\tT20.0\n").unwrap();
+    let job = adapters("", "").replace("  { name = \"ner\", task = \"ner\", prompt = \"ner-short-ru\" },\n", "");
+    let (told, done) = place.train(&job.replace("epochs = 2", "epochs = 1"), "none", &[]);
+    assert!(done && told.contains("61 texts taught") && told.contains("0 left out"), "{told}");
+    let drop = job.replace("candidates = 3", "candidates = 3, absent = \"drop\"").replace("epochs = 2", "epochs = 1");
+    let (told, done) = place.train(&drop, "drop", &[]);
+    assert!(done && told.contains("60 texts taught") && told.contains("1 left out"), "{told}");
+}
+
+#[test]
+fn a_text_that_is_too_long_is_left_out_or_cut_and_counted() {
+    let place = place_with_model(|_| ());
     let long = format!("{} ИБС", "Жалоб нет. ".repeat(60));
     let start = long.chars().count() - 3;
     fs::write(place.path("train/100.txt"), &long).unwrap();
@@ -217,8 +339,7 @@ fn a_text_that_is_too_long_is_left_out_or_cut_and_counted() {
     )
     .unwrap();
     let job = adapters("max_tokens = 200", "").replace("epochs = 2", "epochs = 1");
-    let ner =
-        job.split("  { name = \"rerank\"").next().unwrap().to_owned() + "]\n" + &job[job.find("[finetune]").unwrap()..];
+    let ner = ner_alone(&job);
     let (told, done) = place.train(&ner, "skipped", &[]);
     assert!(done && told.contains("40 texts taught, 6 held out, 0 cut, 1 left out"), "{told}");
     let (told, done) = place.train(&ner.replace("[finetune]", "[finetune]\ntoo_long = \"cut\""), "cut", &[]);

@@ -127,17 +127,25 @@ impl Default for LlmConfig {
 /// Prompts that the shipped model was taught; it knows no other.
 const SHIPPED_PROMPTS: [&str; 2] = ["ner-short-ru", "select-short-ru"];
 
+/// Name of the file in an adapter's folder that holds the prompt that it was taught.
+pub const TAUGHT_PROMPT: &str = "prompt.toml";
+
 impl PipelineConfig {
-    /// Returns the name of the prompt that asks for the diagnoses of a document.
-    pub fn extract_prompt(&self) -> &str {
-        let usual = if self.llm.asks_shipped() { SHIPPED_PROMPTS[0] } else { "ner-ru" };
-        self.ner.llm.prompt.as_deref().unwrap_or(usual)
+    /// Returns the name of the prompt that asks for the diagnoses of a document, or its path: the one that is set, or that the adapter
+    /// was taught, or the usual one.
+    pub fn extract_prompt(&self) -> String {
+        self.prompt(&self.ner.llm.prompt, &self.llm.adapter_ner, [SHIPPED_PROMPTS[0], "ner-ru"])
     }
 
-    /// Returns the name of the prompt that asks for the candidate that fits.
-    pub fn select_prompt(&self) -> &str {
-        let usual = if self.llm.asks_shipped() { SHIPPED_PROMPTS[1] } else { "select-ru" };
-        self.rerank.llm.prompt.as_deref().unwrap_or(usual)
+    /// Returns the same for the prompt that asks for the candidate that fits.
+    pub fn select_prompt(&self) -> String {
+        self.prompt(&self.rerank.llm.prompt, &self.llm.adapter_rerank, [SHIPPED_PROMPTS[1], "select-ru"])
+    }
+
+    fn prompt(&self, set: &Option<String>, adapter: &Option<PathBuf>, [shipped, usual]: [&str; 2]) -> String {
+        let taught = || adapter.as_ref().map(|folder| folder.join(TAUGHT_PROMPT)).filter(|path| path.exists());
+        let set = set.clone().or_else(|| taught().map(|path| path.to_string_lossy().into_owned()));
+        set.unwrap_or_else(|| if self.llm.asks_shipped() { shipped } else { usual }.to_owned())
     }
 }
 
@@ -157,7 +165,7 @@ impl LlmConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractConfig {
-    /// Built-in prompt or prompt file. Default `ner-ru`, or with the shipped model the one that it was taught.
+    /// Built-in prompt or prompt file. Default: the one that the adapter or the shipped model was taught, else `ner-ru`.
     pub prompt: Option<String>,
     /// `free` (the paper's) or `verbatim` (only words of the document can be said). Default `verbatim`.
     pub decoding: ExtractDecoding,
@@ -205,7 +213,7 @@ impl Default for ExtractConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectConfig {
-    /// Built-in prompt or prompt file. Default `select-ru`, or with the shipped model the one that it was taught.
+    /// Built-in prompt or prompt file. Default: the one that the adapter or the shipped model was taught, else `select-ru`.
     pub prompt: Option<String>,
     /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
     pub decoding: SelectDecoding,
@@ -354,8 +362,13 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
             "a model and no stage that asks it",
         ));
     }
-    let taught = config.extract_prompt() == SHIPPED_PROMPTS[0] && config.select_prompt() == SHIPPED_PROMPTS[1];
-    if asks && llm.asks_shipped() && (!taught || second_look.rounds > 1) {
+    // An adapter of one's own may have been taught another.
+    let strange = |set: &Option<String>, adapter: &Option<PathBuf>, shipped| {
+        adapter.is_none() && set.as_deref().is_some_and(|prompt| prompt != shipped)
+    };
+    let strange = strange(&extract.prompt, &llm.adapter_ner, SHIPPED_PROMPTS[0])
+        || strange(&select.prompt, &llm.adapter_rerank, SHIPPED_PROMPTS[1]);
+    if asks && llm.asks_shipped() && (strange || second_look.rounds > 1) {
         return Err(setting(
             "llm.model",
             "a model folder, .gguf file or hub id (--model), or a server (--server)",

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::merge::{cache_folder, unpack};
-use crate::{config::LlmConfig, error::Result};
+use crate::{
+    config::LlmConfig,
+    error::{Error, Result},
+};
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -30,7 +33,7 @@ static FILES: [(&str, &[u8]); 9] = files![
 /// that name a model or servers come back as they are.
 ///
 /// # Errors
-/// - [`Error::Write`](crate::Error::Write) if the cache cannot be written; `NOSO_HOME` names another place.
+/// - [`Error::Cache`] if the cache cannot be written.
 pub fn filled_in(config: &LlmConfig) -> Result<LlmConfig> {
     if !config.asks_shipped() {
         return Ok(config.clone());
@@ -54,7 +57,11 @@ fn unpacked(cache: &Path) -> Result<PathBuf> {
         hash.update(bytes);
     }
     let folder = cache.join(format!("{:032x}", hash.digest128()));
-    unpack(&folder, || FILES.iter().copied())?;
+    let failed = |e| match e {
+        Error::Write { source, .. } => Error::Cache { folder: cache.to_owned(), source },
+        other => other,
+    };
+    unpack(&folder, || FILES.iter().copied()).map_err(failed)?;
     Ok(folder)
 }
 

@@ -4,11 +4,15 @@ use sysinfo::System;
 
 use crate::error::{Error, Result};
 
+/// What a process needs beside what is estimated: its threads' buffers, and what the allocator keeps.
+const RESERVE: f64 = 150.0 * 1048576.0;
+
 /// Holds an estimate, in bytes, against what is free.
 ///
 /// # Errors
 /// - [`Error::Memory`] if it would not fit.
 pub fn check(what: &'static str, lower: &'static str, needed: f64) -> Result<()> {
+    let needed = needed + RESERVE;
     match available() {
         Some(available) if needed > available as f64 => {
             Err(Error::Memory { what, lower, needed_mib: (needed / 1048576.0) as u64, available_mib: available >> 20 })

@@ -110,11 +110,11 @@ fn check_prompts(config: &PipelineConfig) -> Result<()> {
     let prompts = [
         (config.ner.engine == NerEngine::Llm, config.extract_prompt(), Task::Extract),
         (config.rerank.engine == RerankEngine::Llm, config.select_prompt(), Task::Select),
-        (look.rounds > 1, look.reword.as_str(), Task::Reword),
-        (look.rounds > 2 && !look.descend.is_empty(), look.descend.as_str(), Task::Descend),
+        (look.rounds > 1, look.reword.clone(), Task::Reword),
+        (look.rounds > 2 && !look.descend.is_empty(), look.descend.clone(), Task::Descend),
     ];
     let mut needed = prompts.into_iter().filter(|(needed, ..)| *needed);
-    needed.try_for_each(|(_, name, task)| Prompt::load_for(name, task).map(drop))
+    needed.try_for_each(|(_, name, task)| Prompt::load_for(&name, task).map(drop))
 }
 
 /// Documents whose questions are asked together: enough that the engines never wait, few enough that results come in a steady
@@ -135,7 +135,7 @@ fn load_ner(config: &PipelineConfig, model: Option<&Arc<dyn Generate>>) -> Resul
             let settings = ner.llm.clone();
             let examples =
                 settings.examples.as_deref().filter(|_| settings.shots > 0).map(load_examples).transpose()?;
-            let prompt = Prompt::load_for(config.extract_prompt(), Task::Extract)?;
+            let prompt = Prompt::load_for(&config.extract_prompt(), Task::Extract)?;
             Ok(Box::new(LlmNer::new(model, prompt, settings, examples.unwrap_or_default())))
         }
         NerEngine::Bert => load_bert(ner),
@@ -178,7 +178,7 @@ fn load_rerank(
     match rerank.engine {
         RerankEngine::Llm => {
             let model = model.cloned().ok_or_else(no_model)?;
-            let prompt = Prompt::load_for(config.select_prompt(), Task::Select)?;
+            let prompt = Prompt::load_for(&config.select_prompt(), Task::Select)?;
             let settings = rerank.llm.clone();
             let mut engine = LlmRerank::new(model.clone(), prompt, settings, rerank.candidates);
             if let Some(folder) = rerank.llm.examples.as_deref().filter(|_| rerank.llm.shots > 0) {

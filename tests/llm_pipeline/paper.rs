@@ -19,7 +19,7 @@ fn the_pipelines_are_set_as_the_paper_says() {
         assert_eq!((config.retrieval.unit, config.retrieval.neighbours), (CandidateUnit::Entry, 15));
         assert_eq!((config.rerank.candidates, config.rerank.llm.decoding), (15, SelectDecoding::Free));
         assert!(config.rerank.llm.direct_match && config.second_look.rounds == 1);
-        assert_eq!((config.extract_prompt(), config.select_prompt()), ("ner-ru", "select-ru"));
+        assert_eq!((config.extract_prompt().as_str(), config.select_prompt().as_str()), ("ner-ru", "select-ru"));
     }
     let of = |config: &PipelineConfig| (config.rerank.llm.span, config.rerank.llm.on_bad_answer);
     assert_eq!(of(&zero_shot), (ReportedSpan::ChosenEntry, OnBadAnswer::First));

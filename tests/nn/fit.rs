@@ -248,7 +248,7 @@ fn best_weights_later_than_the_checkpoint_are_not_taken_for_its_own() {
     assert!(matches!(stopped, Err(Error::Stopped { step: 11, .. })));
     std::fs::rename(&old, &checkpoint).unwrap();
     // At next to no learning rate the weights stay; no later evaluation is better than that of step 5.
-    let slow = FitSettings { learning_rate: 1e-12, weight_decay: 0.0, ..settings() };
+    let slow = FitSettings { learning_rate: 1e-12, ..settings() };
     let (left, ran) = part(&slow, &[0.5, 0.4, 0.3, 0.2], true, usize::MAX);
     assert_eq!(ran.unwrap().best_step, Some(10));
     assert!(difference(&left, &after_six) < 1e-6, "{left:?} {after_six:?}");
@@ -287,6 +287,36 @@ fn stops_when_patience_runs_out_and_returns_the_best() {
     // The run is over: going on does nothing.
     let again = fit(&parameters, &mut task, &settings, folder.path(), true).unwrap();
     assert_eq!(again.steps, history.steps);
+    // Other settings would make another model of it.
+    for (other, told) in [
+        (FitSettings { epochs: 12, ..settings.clone() }, "epochs 9 instead of 12"),
+        (FitSettings { learning_rate: 1e-3, ..settings.clone() }, "learning rate 0.05 instead of 0.001"),
+    ] {
+        let error = fit(&parameters, &mut task, &other, folder.path(), true).unwrap_err();
+        assert!(error.to_string().ends_with(told), "{error}");
+    }
+    let easier = FitSettings { recompute: true, checkpoint_minutes: 1.0, ..settings };
+    assert_eq!(fit(&parameters, &mut task, &easier, folder.path(), true).unwrap().steps, history.steps);
+}
+
+#[test]
+fn a_loss_that_rises_far_above_where_it_began_stops_the_run() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let fast =
+        FitSettings { epochs: 200, learning_rate: 50.0, clip_norm: 0.0, schedule: Schedule::Constant, ..settings() };
+    let error = fit(&parameters, &mut task, &fast, folder.path(), false).unwrap_err();
+    assert!(error.to_string().contains("far above where it began"), "{error}");
+    assert!(error.hint().unwrap().contains("learning rate"));
+}
+
+#[test]
+fn weights_that_begin_as_no_numbers_are_not_blamed_on_the_learning_rate() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    task.broken_in_epoch = Some(0);
+    let error = fit(&parameters, &mut task, &settings(), folder.path(), false).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
 }
 
 #[test]

@@ -183,8 +183,8 @@ impl Bar {
 
 impl Bar {
     /// Names the bytes of a model that is not trained beside what the run needs.
-    pub fn with_base(mut self, bytes: usize) -> Self {
-        self.base = Some(bytes);
+    pub fn beside(mut self, base: Option<usize>) -> Self {
+        self.base = base;
         self
     }
 }
@@ -230,8 +230,13 @@ impl Watch for Bar {
         let figures: String = evaluation.figures.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect();
         let loss = self.loss.map(|loss| format!(", training loss {loss:.4}")).unwrap_or_default();
         let EvaluationRecord { step, epoch, score, .. } = evaluation;
+        // A score that is a loss turned round would only be told twice.
+        let score = match evaluation.figures.values().any(|value| *value == -score) {
+            true => String::new(),
+            false => format!(", score {score:.4}"),
+        };
         let best = if best { "" } else { ", not better" };
-        self.bar.suspend(|| eprintln!("epoch {epoch}, step {step}: score {score:.4}{figures}{loss}{best}"));
+        self.bar.suspend(|| eprintln!("epoch {epoch}, step {step}{score}{figures}{loss}{best}"));
     }
 
     fn stop(&self) -> bool {

@@ -21,7 +21,7 @@ use crate::{
     config::Device,
     data::AnnotatedDocument,
     embed::{Embed, bert::device, ngram::NgramEncoder},
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     nn::{
         decoder::Lora,
         fit::{History, ModelFolder, fingerprint},
@@ -31,7 +31,7 @@ use crate::{
         finetune::{Counts, Finetuning},
         lessons::Lessons,
         pretrain::{PretrainSettings, pretrain},
-        settings::{AdapterSettings, FinetuneSettings, Kind},
+        settings::{AdapterSettings, Best, FinetuneSettings, Kind},
     },
 };
 
@@ -43,18 +43,18 @@ const LESS_TO_PRETRAIN: &str =
 
 /// Fine-tune a language model by LoRA, or train a small one from nothing, as a TOML file says
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-Example: a file that trains two adapters with the paper's settings, and the command
-
-  base = \"models/Qwen2.5-7B-Instruct\"
-  corpus = [\"ruccod/train\"]
-  tune = [\"ruccod/tune\"]
-  finetune = { base_format = \"q4\" }   # 4 bits a weight; left out: as in the file
-  adapter = [{ name = \"ner\", task = \"ner\" }, { name = \"rerank\", task = \"rerank\" }]
-
+#[command(after_long_help = concat!(
+    "\
+Examples:
   noso train lora --config qwen.toml --output adapters/qwen
   noso code --pipeline llm --model models/Qwen2.5-7B-Instruct \\
-      --adapter-ner adapters/qwen/ner --adapter-rerank adapters/qwen/rerank 'Хр. гастрит'")]
+      --adapter-ner adapters/qwen/ner --adapter-rerank adapters/qwen/rerank 'Хр. гастрит'
+
+The file qwen.toml, where the first four lines, and a line for each adapter, would do:
+
+",
+    include_str!("job.toml")
+))]
 pub struct Args {
     /// What is trained, from what, and how
     #[arg(long, value_name = "FILE")]
@@ -109,11 +109,19 @@ fn auto() -> Device {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut job = args.job()?;
     job.finetune.full |= args.full;
-    match (&job.base, &job.pretrain) {
+    let ran = match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
         (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
         _ => bail!("{}: expected either `base` with one `adapter` or more, or `pretrain`", args.config.display()),
-    }
+    };
+    // A setting was read from the file.
+    ran.map_err(|e| match e.downcast_ref() {
+        Some(Error::Setting { .. }) => {
+            let told = format!("{}: {e}", args.config.display());
+            e.context(told)
+        }
+        _ => e,
+    })
 }
 
 impl Args {
@@ -146,17 +154,25 @@ impl Args {
             bail!("adapter `{}`: expected a folder's name that no other adapter has", wrong.1);
         }
         job.adapter.iter().try_for_each(AdapterSettings::check)?;
-        let folders = names
-            .iter()
-            .map(|name| ModelFolder::claim(&self.output.join(name), self.resume))
-            .collect::<Result<Vec<_>>>()?;
+        job.finetune.check()?;
+        let chooses = job.finetune.best == Best::Loss || !job.tune.is_empty();
+        check_setting(chooses, "finetune.best", "loss, or a folder in `tune` to ask about", "score and no `tune`")?;
+        let read = job.read()?;
+        let claim = |name| ModelFolder::claim(&self.output.join(name), self.resume);
+        let mut folders = names.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
+        folders.reverse(); // should nothing come of it, the first, which made the folder around them, goes last
         let in_keys = |e: Error| e.lowered_by(LESS_TO_FINETUNE);
         let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?).map_err(in_keys)?;
-        let read = job.read()?;
-        let mut watch = Bar::new()?.with_base(finetuning.base_bytes());
-        for (one, folder) in job.adapter.iter().zip(&folders) {
-            let settings = Described { base, adapter: one, finetune: finetuning.settings() };
-            let manifest = Manifest::begin(folder, &settings, read.fingerprint())?;
+        let mut watch = Bar::new()?.beside(finetuning.base_bytes());
+        for (one, folder) in job.adapter.iter().zip(folders.iter().rev()) {
+            let settings = DescribedAdapter {
+                base,
+                base_hash: finetuning.base_hash(),
+                adapter: one,
+                prompt: one.prompt()?.fingerprint(),
+                finetune: finetuning.settings(),
+            };
+            let manifest = Manifest::begin(folder, &read.described(&settings), read.fingerprint())?;
             self.keep(folder)?;
             let (history, counts) = finetuning.train(one, &read.lessons(), folder, &mut watch).map_err(in_keys)?;
             job.card(base, one, finetuning.settings(), &counts, &history, folder).write(folder.path())?;
@@ -170,11 +186,11 @@ impl Args {
     }
 
     fn pretrain(&self, job: &Job, settings: &PretrainSettings) -> anyhow::Result<ExitCode> {
-        settings.fit.check()?;
+        settings.check()?;
         let device = device(job.device)?;
-        let folder = ModelFolder::claim(&self.output, self.resume)?;
         let read = job.read()?;
-        let manifest = Manifest::begin(&folder, settings, read.fingerprint())?;
+        let folder = ModelFolder::claim(&self.output, self.resume)?;
+        let manifest = Manifest::begin(&folder, &read.described(settings), read.fingerprint())?;
         self.keep(&folder)?;
         let history = pretrain(&read.lessons(), settings, &device, &folder, &mut Bar::new()?)
             .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
@@ -199,11 +215,24 @@ fn over_defaults(job: &mut toml::Table, section: &str, defaults: &impl Serialize
     *given = all;
 }
 
-/// What a manifest says of an adapter.
+/// What a manifest says of a training.
 #[derive(Serialize)]
-struct Described<'a> {
+struct Described<'a, S> {
+    #[serde(flatten)]
+    settings: &'a S,
+    /// Fingerprints of what candidates are looked up in and by.
+    catalog: String,
+    encoder: &'a str,
+}
+
+/// What it says of an adapter.
+#[derive(Serialize)]
+struct DescribedAdapter<'a> {
     base: &'a Path,
+    base_hash: &'a str,
     adapter: &'a AdapterSettings,
+    /// Fingerprint of what it is asked.
+    prompt: String,
     finetune: &'a FinetuneSettings,
 }
 
@@ -220,9 +249,15 @@ impl Read {
         Lessons { taught: &self.taught, held_out: &self.tune, catalog: &self.catalog, encoder: &self.encoder }
     }
 
+    fn described<'a, S>(&'a self, settings: &'a S) -> Described<'a, S> {
+        Described { settings, catalog: self.catalog.fingerprint(), encoder: self.encoder.fingerprint() }
+    }
+
     fn fingerprint(&self) -> u64 {
-        let texts = self.taught.iter().chain(&self.tune).map(|annotated| annotated.document.text.as_str());
-        fingerprint(texts.collect::<Vec<_>>())
+        let all = self.taught.iter().chain(&self.tune);
+        let said =
+            all.map(|AnnotatedDocument { document, entities }| (document.text.as_str(), format!("{entities:?}")));
+        fingerprint(said.collect::<Vec<_>>())
     }
 }
 
@@ -261,7 +296,9 @@ impl Job {
             let summary = format!("A LoRA adapter with which `{base_path}` {task}.");
             (summary, format!("--model {base_path} --adapter-{option} {path}"))
         };
-        let prompt = adapter.prompt.as_deref().map(|name| format!(" --set {option}.llm.prompt={name}"));
+        // An adapter's folder holds the prompt, a whole model's does not.
+        let prompt = adapter.prompt.as_deref().filter(|_| settings.full);
+        let prompt = prompt.map(|name| format!(" --set {option}.llm.prompt={name}"));
         Card {
             name: adapter.name.clone(),
             base: (!settings.full).then_some(base),
@@ -327,13 +364,50 @@ mod tests {
     use super::*;
     use crate::nn::fit::{Schedule, WarmUp};
 
+    fn read(text: &str) -> Result<Job> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Args { config: file.path().to_owned(), output: PathBuf::new(), full: false, resume: false }.job()
+    }
+
+    #[test]
+    fn the_job_in_the_help_has_every_key_at_its_default() {
+        let Job { adapter, finetune, pretrain, .. } = read(include_str!("job.toml")).unwrap();
+        assert_eq!((finetune, pretrain), (FinetuneSettings::default(), None));
+        let short = read(
+            "corpus = []\nadapter = [{ name = \"ner\", task = \"ner\" }, { name = \"rerank\", task = \"rerank\" }]",
+        )
+        .unwrap();
+        for (long, short) in adapter.iter().zip(&short.adapter) {
+            assert_eq!(long.prompt().unwrap(), short.prompt().unwrap());
+            assert_eq!(*long, AdapterSettings { prompt: long.prompt.clone(), ..short.clone() });
+        }
+        let (_, rest) = include_str!("job.toml").split_once("# [pretrain]\n").unwrap();
+        let rest: String = rest.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        let Job { pretrain, .. } = read(&format!("corpus = []\n[pretrain]\n{rest}")).unwrap();
+        assert_eq!(pretrain, Some(PretrainSettings::default()));
+        // Every key that there is stands in it.
+        let (help, mut keys) = (include_str!("job.toml"), Vec::new());
+        let defaults = (FinetuneSettings::default(), PretrainSettings::default());
+        for value in [serde_json::to_value(defaults.0).unwrap(), serde_json::to_value(defaults.1).unwrap()] {
+            let mut open = vec![value];
+            while let Some(serde_json::Value::Object(part)) = open.pop() {
+                part.into_iter().for_each(|(key, value)| {
+                    keys.push(key);
+                    if value.is_object() {
+                        open.push(value)
+                    }
+                });
+            }
+        }
+        let missing: Vec<&String> = keys.iter().filter(|key| !help.contains(key.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn what_a_job_leaves_out_is_the_jobs_own_default() {
-        let file = tempfile::NamedTempFile::new().unwrap();
         let job = "corpus = []\n[finetune.lora]\nrank = 4\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
-        std::fs::write(file.path(), job).unwrap();
-        let args = Args { config: file.path().to_owned(), output: PathBuf::new(), full: false, resume: false };
-        let Job { finetune, pretrain, .. } = args.job().unwrap();
+        let Job { finetune, pretrain, .. } = read(job).unwrap();
         let fit = &finetune.fit;
         assert_eq!((fit.epochs, fit.batch, fit.accumulation, fit.warm_up), (3, 2, 8, WarmUp::Steps(5)));
         assert_eq!(finetune.lora, Lora { rank: 4, ..Lora::default() });
@@ -341,8 +415,8 @@ mod tests {
         assert_eq!((pretrain.examples, pretrain.fit.seed, pretrain.fit.batch), (9, 7, 24));
         assert_eq!(pretrain.fit.schedule, Schedule::Cosine);
 
-        std::fs::write(file.path(), "corpus = []\n[finetune.fit]\nepoch = 3\n").unwrap();
-        let told = args.job().unwrap_err().to_string();
-        assert!(told.contains(":3:") && told.contains("epoch"), "{told}");
+        let told = read("corpus = []\n[finetune.fit]\nepoch = 3\n").unwrap_err();
+        assert!(told.to_string().contains(":3:") && told.to_string().contains("epoch"), "{told}");
+        assert!(told.hint().unwrap().contains("--help"));
     }
 }

@@ -47,6 +47,14 @@ impl LanguageModel {
         Self::read(folder, device, Some(format))
     }
 
+    /// Reads the sizes of the model in a folder.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn sizes(folder: &Path) -> Result<DecoderConfig> {
+        sizes(folder, &read_config(folder)?)
+    }
+
     /// Names the model in a folder by its weights: adapters belong to one with the same name.
     ///
     /// # Errors
@@ -57,8 +65,7 @@ impl LanguageModel {
 
     fn read(folder: &Path, device: &Device, frozen: Option<Format>) -> Result<Self> {
         let stated = read_config(folder)?;
-        let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), SUPPORTED);
-        let config = DecoderConfig::read(&stated).map_err(wrong)?;
+        let config = sizes(folder, &stated)?;
         let (file, given) = weights::find(folder, broken)?;
         if let Some(format) = frozen.filter(|_| device.is_cpu()) {
             let lower = "the bits in which its weights are held, or take a smaller one";
@@ -84,8 +91,7 @@ impl LanguageModel {
     /// # Errors
     /// - [`Error::ModelLoad`] if the configuration is none of these layers.
     pub fn draw(stated: Map<String, Value>, seed: u64, device: &Device) -> Result<Self> {
-        let wrong = |reason: String| broken(Path::new("(new)"), format!("{CONFIG_FILE}: {reason}"), SUPPORTED);
-        let config = DecoderConfig::read(&stated).map_err(wrong)?;
+        let config = sizes(Path::new("(new)"), &stated)?;
         let mut parameters = Parameters::new(device, seed);
         let decoder = Decoder::new(&config, &mut parameters, true)?;
         Ok(Self { stated, parameters, decoder })
@@ -116,7 +122,14 @@ fn needed(given: &HashMap<String, Stored>, format: Format, device: &Device) -> f
     given.iter().map(bytes).sum()
 }
 
+fn sizes(folder: &Path, stated: &Map<String, Value>) -> Result<DecoderConfig> {
+    DecoderConfig::read(stated).map_err(|reason| broken(folder, format!("{CONFIG_FILE}: {reason}"), SUPPORTED))
+}
+
 fn read_config(folder: &Path) -> Result<Map<String, Value>> {
+    if !folder.is_dir() {
+        return Err(Error::read(folder, std::io::ErrorKind::NotFound.into()));
+    }
     let path = folder.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {

@@ -117,7 +117,7 @@ impl Layer {
         for target in &lora.targets {
             let known: Vec<&str> = all.iter().map(|(_, name, _)| *name).collect();
             let wrong = || Error::Setting {
-                key: "lora.targets".into(),
+                key: "targets".into(),
                 expected: format!("projections of this model: {}", known.join(", ")),
                 got: target.clone(),
             };

@@ -20,7 +20,7 @@ pub struct Lora {
     /// What the product is multiplied by, divided by the rank.
     pub alpha: f64,
     /// Share of the input's numbers dropped while training, `0..1`.
-    pub dropout: f32,
+    pub dropout: f64,
     /// Names of the projections, such as `q_proj`.
     pub targets: Vec<String>,
 }
@@ -38,9 +38,9 @@ impl Lora {
     /// # Errors
     /// - [`Error::Setting`](crate::Error::Setting) with the setting's name and range.
     pub fn check(&self) -> Result<()> {
-        check_setting((1..=4096).contains(&self.rank), "lora.rank", "a whole number from 1 to 4096", self.rank)?;
-        check_setting(self.alpha > 0.0 && self.alpha.is_finite(), "lora.alpha", "a number above 0", self.alpha)?;
-        check_setting((0.0..1.0).contains(&self.dropout), "lora.dropout", "a number from 0 to below 1", self.dropout)
+        check_setting((1..=4096).contains(&self.rank), "rank", "a whole number from 1 to 4096", self.rank)?;
+        check_setting(self.alpha > 0.0 && self.alpha.is_finite(), "alpha", "a number above 0", self.alpha)?;
+        check_setting((0.0..1.0).contains(&self.dropout), "dropout", "a number from 0 to below 1", self.dropout)
     }
 }
 
@@ -59,7 +59,7 @@ struct Adapter {
     /// `(to, rank)`.
     up: Tensor,
     scale: f64,
-    drop: f32,
+    drop: f64,
 }
 
 impl Projection {
@@ -88,7 +88,7 @@ impl Projection {
     pub fn forward(&self, x: &Tensor, masks: Option<&mut Masks>) -> Result<Tensor> {
         let out = self.weight.linear(x, self.bias.as_ref())?;
         let Some(Adapter { down, up, scale, drop }) = &self.adapter else { return Ok(out) };
-        let inner = (ops::linear(&ops::dropout(x, *drop, masks)?, down, None)? * *scale)?;
+        let inner = (ops::linear(&ops::dropout(x, *drop as f32, masks)?, down, None)? * *scale)?;
         Ok((out + ops::linear(&inner, up, None)?)?)
     }
 

@@ -63,15 +63,10 @@ impl State {
     }
 }
 
-/// What must not change between a checkpoint and the run that goes on from it.
+/// What a run is, beside what it has come to: settings, examples and weights.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Frame {
-    batch: usize,
-    accumulation: usize,
-    shards: usize,
-    batch_tokens: usize,
-    seed: u64,
-    shuffle: bool,
+    settings: FitSettings,
     examples: usize,
     data: u64,
     /// Hash of names and shapes of the weights.
@@ -82,28 +77,43 @@ impl Frame {
     fn new(settings: &FitSettings, task: &dyn Task, parameters: &Parameters) -> Self {
         let shapes: Vec<_> = parameters.variables().iter().map(|(name, weight)| (name, weight.dims())).collect();
         Self {
-            batch: settings.batch,
-            accumulation: settings.accumulation,
-            shards: settings.shards,
-            batch_tokens: settings.batch_tokens,
-            seed: settings.seed,
-            shuffle: settings.shuffle,
+            settings: settings.clone(),
             examples: task.len(),
             data: task.fingerprint(),
             weights: xxh3_64(format!("{shapes:?}").as_bytes()),
         }
     }
 
-    /// Says what of another frame is not as here.
+    /// Takes over what a run may change as it goes on: what costs time or memory alone, and, unless it has `ended`, what cures a loss that
+    /// diverged.
+    fn with_free_settings_of(mut self, now: &FitSettings, ended: bool) -> Self {
+        let settings = &mut self.settings;
+        (settings.recompute, settings.checkpoint_steps) = (now.recompute, now.checkpoint_steps);
+        settings.checkpoint_minutes = now.checkpoint_minutes;
+        if !ended {
+            (settings.learning_rate, settings.clip_norm) = (now.learning_rate, now.clip_norm);
+        }
+        self
+    }
+
+    /// Says what of this frame is not as in another.
     fn difference(&self, now: &Self) -> serde_json::Result<String> {
-        let (then, now) = (serde_json::to_value(self)?, serde_json::to_value(now)?);
-        let fields = then.as_object().into_iter().flatten().filter(|(name, value)| now.get(name) != Some(value));
-        let say = |(name, value): (&String, &serde_json::Value)| match name.as_str() {
-            "data" => "other texts to learn from or to measure on, or other settings of its job".to_owned(),
-            "weights" => "a model of another shape".to_owned(),
-            _ => format!("{} {value} instead of {}", name.replace('_', " "), now[name]),
-        };
-        Ok(fields.map(say).collect::<Vec<_>>().join(", "))
+        let value = |settings: &FitSettings| serde_json::to_value(settings);
+        let (then_set, now_set) = (value(&self.settings)?, value(&now.settings)?);
+        let differing =
+            then_set.as_object().into_iter().flatten().filter(|(name, value)| now_set.get(name) != Some(value));
+        let mut said: Vec<String> = differing
+            .map(|(name, value)| format!("{} {value} instead of {}", name.replace('_', " "), now_set[name]))
+            .collect();
+        if self.examples != now.examples {
+            said.push(format!("{} examples instead of {}", self.examples, now.examples));
+        } else if self.data != now.data {
+            said.push("other texts to learn from or to measure on, or other settings of its job".to_owned());
+        }
+        if self.weights != now.weights {
+            said.push("a model of another shape".to_owned());
+        }
+        Ok(said.join(", "))
     }
 }
 
@@ -144,7 +154,7 @@ pub(super) fn save(
 /// Restores weights and moments from the checkpoint in `folder` and returns the place in the run; the beginning where there is none.
 ///
 /// # Errors
-/// - [`Error::Checkpoint`] if it is damaged, or other examples or settings were used that decide the order of examples.
+/// - [`Error::Checkpoint`] if it is damaged, or belongs to a run of other examples or settings.
 pub(super) fn load(
     folder: &Path,
     parameters: &Parameters,
@@ -160,13 +170,19 @@ pub(super) fn load(
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&path, e.to_string()))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let field = |name: &str| metadata.get(name).map(String::as_str).unwrap_or_default();
+    let mut state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
     let frame: Frame = serde_json::from_str(field("frame")).map_err(|e| broken(&path, e.to_string()))?;
+    let ended = state.exhausted || state.epoch >= frame.settings.epochs;
     let now = Frame::new(settings, task, parameters);
+    // Through JSON as the other one went, which may round a number.
+    let now: Frame = serde_json::to_string(&now)
+        .and_then(|json| serde_json::from_str(&json))
+        .map_err(|e| broken(&path, e.to_string()))?;
+    let frame = frame.with_free_settings_of(&now.settings, ended);
     if frame != now {
         let difference = frame.difference(&now).map_err(|e| broken(&path, e.to_string()))?;
         return Err(other_run(&path, &difference));
     }
-    let mut state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
     if state.best_step.is_some() && state.best_step != step_of_best(folder)? {
         // The run was killed between writing the two: the better weights will be found again.
         tracing::warn!("{} is not that of the checkpoint; the best is looked for anew", best_path(folder).display());

@@ -6,30 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{checkpoint, run::Place};
+use super::{checkpoint, history::LOSSES_FILE, run::Place};
 use crate::error::{Error, Result};
 
 /// Where the run's own files lie within the model's folder.
 const RUN_FOLDER: &str = "training";
-/// What would be written over, or belongs to something else.
-const TAKEN: [&str; 10] = [
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "config.json",
-    "model.safetensors",
-    "pytorch_model.bin",
-    "tokenizer.json",
-    "vocab.txt",
-    "noso.toml",
-    "sparse.json",
-    "manifest.toml",
-];
-
 /// A folder that is claimed for one run: the model comes to lie in it at the end, the run's own files in `training/` within.
 #[derive(Debug)]
 pub struct ModelFolder {
     path: PathBuf,
     run: PathBuf,
+    /// Folders that were made for it, the innermost first.
+    made: Vec<PathBuf>,
     resume: bool,
     /// The run's folder, locked as long as this lives.
     _held: File,
@@ -39,11 +27,12 @@ impl ModelFolder {
     /// Claims a folder, made where it does not exist. With `resume` the run in it goes on, or begins where there is none.
     ///
     /// # Errors
-    /// - [`Error::Write`] if the folder cannot be written, another run works in it, or it holds a run that is not resumed, or a model
-    ///   or index that no run in it belongs to.
+    /// - [`Error::Write`] if the folder cannot be written, another run works in it, or it holds a run that is not resumed, or
+    ///   anything that no run in it belongs to.
     pub fn claim(path: &Path, resume: bool) -> Result<Self> {
         let run = path.join(RUN_FOLDER);
         let refuse = |path: &Path, kind: ErrorKind, reason: &str| Err(Error::write(path, io::Error::new(kind, reason)));
+        let made = run.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         fs::create_dir_all(&run).map_err(|e| Error::write(&run, e))?;
         let held = File::open(&run).map_err(|e| Error::write(&run, e))?;
         match held.try_lock() {
@@ -52,13 +41,14 @@ impl ModelFolder {
             Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => return Err(Error::write(&run, e)),
             _ => {}
         }
-        let claimed = Self { path: path.to_owned(), run, resume, _held: held };
+        let claimed = Self { path: path.to_owned(), run, made, resume, _held: held };
         let checkpoint = checkpoint::path(&claimed.run);
         if checkpoint.exists() && !resume {
             return refuse(&checkpoint, ErrorKind::AlreadyExists, "a run is there already");
         }
-        match TAKEN.iter().map(|name| path.join(name)).find(|file| file.exists()) {
-            Some(file) if !checkpoint.exists() => refuse(&file, ErrorKind::DirectoryNotEmpty, "it is there already"),
+        let other = fs::read_dir(path).map_err(|e| Error::read(path, e))?.flatten().map(|entry| entry.path());
+        match other.filter(|other| *other != claimed.run).min() {
+            Some(other) if !checkpoint.exists() => refuse(&other, ErrorKind::DirectoryNotEmpty, "it is there already"),
             _ => Ok(claimed),
         }
     }
@@ -74,11 +64,16 @@ impl ModelFolder {
     }
 }
 
-/// Takes the folders of a run that never began away.
+/// Takes away what was made for a run that never began.
 impl Drop for ModelFolder {
     fn drop(&mut self) {
-        // A folder that holds anything stays.
-        let _ = fs::remove_dir(&self.run).and_then(|()| fs::remove_dir(&self.path));
+        let began = self.run.join(LOSSES_FILE).exists() || checkpoint::path(&self.run).exists();
+        if began || self.made.first() != Some(&self.run) {
+            return;
+        }
+        let _ = fs::remove_dir_all(&self.run);
+        // A folder around it that holds anything else stays.
+        self.made[1..].iter().try_for_each(fs::remove_dir).ok();
     }
 }
 
@@ -109,19 +104,20 @@ mod tests {
             let told = refusal(&path, resume);
             assert!(told.contains("config.json: it is there already (choose another folder"), "{told}");
         }
-        fs::rename(path.join("config.json"), path.join("model.safetensors")).unwrap();
-        assert!(refusal(&path, true).contains("model.safetensors"));
     }
 
     #[test]
     fn a_run_that_never_began_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("model");
-        drop(ModelFolder::claim(&path, true).unwrap());
-        assert!(!path.exists());
+        let path = root.path().join("runs/model");
+        let claimed = ModelFolder::claim(&path, true).unwrap();
+        fs::write(claimed.place().folder.join("manifest.json"), "").unwrap();
+        drop(claimed);
+        assert!(!root.path().join("runs").exists());
+        fs::create_dir(root.path().join("runs")).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("notes.txt"), "").unwrap();
-        drop(ModelFolder::claim(&path, false).unwrap());
+        assert!(refusal(&path, false).contains("notes.txt: it is there already"));
         assert!(path.join("notes.txt").exists() && !path.join(RUN_FOLDER).exists());
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Name of the file with the losses, a line a step.
+pub(super) const LOSSES_FILE: &str = "losses.jsonl";
+
 /// A step that was taken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -117,7 +120,7 @@ impl Log {
     /// # Errors
     /// - [`Error::Write`] if the folder cannot be written.
     pub fn open(folder: &Path, step: usize, evaluations: usize) -> Result<Self> {
-        let path = folder.join("losses.jsonl");
+        let path = folder.join(LOSSES_FILE);
         let mut history = History::default();
         let mut kept = String::new();
         let before = if step > 0 { fs::read_to_string(&path).unwrap_or_default() } else { String::new() };

@@ -24,6 +24,11 @@ use crate::{
 /// Added to a gradient's norm before it divides, as in PyTorch's `clip_grad_norm_`.
 const CLIP_EPSILON: f64 = 1e-6;
 
+/// Steps whose mean loss is held against that of the first step.
+const WINDOW: usize = 20;
+/// How far it may rise above that: so many times as high, and so much more.
+const MOST_RISE: (f64, f64) = (3.0, 1.0);
+
 /// Trains `parameters` on `task` without a word. See [`fit_watched`].
 ///
 /// # Errors
@@ -51,13 +56,14 @@ pub struct Place<'a> {
 ///
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
 /// left), `losses.jsonl`, and the same as a table and a picture, `losses.csv` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
-/// with any number of threads; `settings.shards` alone decides the order of sums. Settings that say which examples come when (and the
-/// examples themselves) must be those of the checkpoint; others, such as a lower learning rate after a loss of NaN, may change.
+/// with any number of threads; `settings.shards` alone decides the order of sums. Examples and settings must be those of the checkpoint, but
+/// for what costs time or memory alone, and, before the run has ended, for learning rate and clipping: lower ones cure a loss that diverged.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
 /// - [`Error::Write`] if the folder cannot be written, or holds a checkpoint and `place.resume` is off.
-/// - [`Error::Diverged`] if the loss or a gradient is no number; [`Error::Stopped`] if `watch` asked for it.
+/// - [`Error::NotFinite`] if the weights that it begins with give no numbers.
+/// - [`Error::Diverged`] if the loss or a gradient is no number, or the loss rises far above where it began; [`Error::Stopped`] if `watch` asked for it.
 /// - [`Error::Artifact`] if the checkpoint is damaged or belongs to another run; those of the task.
 pub fn fit_watched(
     parameters: &Parameters,
@@ -163,16 +169,16 @@ impl Run<'_> {
         self.settings.learning_rate * self.settings.schedule.factor(done, warm_up, self.steps)
     }
 
-    fn diverged(&self, step: usize) -> Error {
+    fn diverged(&self, step: usize, loss: f64) -> Error {
         let learning_rate = self.learning_rate(step.saturating_sub(1));
         let there = |path: PathBuf| Some(path).filter(|path| path.exists());
         let best = self.state.best_step.and_then(|_| there(checkpoint::best_path(self.folder)));
-        Error::Diverged { step, learning_rate, checkpoint: there(checkpoint::path(self.folder)), best }
+        Error::Diverged { step, loss, learning_rate, checkpoint: there(checkpoint::path(self.folder)), best }
     }
 
     /// Refuses weights that the last step threw out of all bounds before they replace good ones.
     fn check_weights(&self) -> Result<()> {
-        if self.parameters.are_finite()? { Ok(()) } else { Err(self.diverged(self.state.step)) }
+        if self.parameters.are_finite()? { Ok(()) } else { Err(self.diverged(self.state.step, f64::NAN)) }
     }
 
     fn step(&mut self, task: &dyn Task, batches: &[&[usize]]) -> Result<()> {
@@ -180,8 +186,12 @@ impl Run<'_> {
         let learning_rate = self.learning_rate(self.state.step);
         let found = gradients::compute(task, &self.variables, settings, self.state.step, batches)?;
         let norm = gradients::norm(&found.gradients)? * found.scale;
+        if self.state.step == 0 && !found.loss.is_finite() {
+            // No matter of the learning rate: nothing has been learnt yet.
+            return Err(Error::NotFinite { model: "the model, before its first step,".into() });
+        }
         if !found.loss.is_finite() || !norm.is_finite() {
-            return Err(self.diverged(self.state.step + 1));
+            return Err(self.diverged(self.state.step + 1, found.loss));
         }
         let clip = if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 };
         self.optimiser.step(&found.gradients, found.scale * clip, learning_rate)?;
@@ -196,7 +206,11 @@ impl Run<'_> {
             tokens: found.tokens,
         };
         self.watch.step(&record);
-        self.log.step(record)
+        self.log.step(record)?;
+        match exploded(&self.log.history.steps) {
+            Some(loss) => Err(self.diverged(self.state.step, loss)),
+            None => Ok(()),
+        }
     }
 
     /// Measures the model, keeps it if it is the best so far, and ends the run if it has not been for long.
@@ -249,4 +263,12 @@ impl Run<'_> {
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// Returns the mean loss of the last steps if it has risen far above that of the first step, which nothing had been learnt before.
+fn exploded(steps: &[StepRecord]) -> Option<f64> {
+    let began = f64::from(steps.first()?.loss);
+    let last = steps.last_chunk::<WINDOW>()?;
+    let now = last.iter().map(|step| f64::from(step.loss)).sum::<f64>() / WINDOW as f64;
+    (now > MOST_RISE.0 * began.max(0.0) + MOST_RISE.1).then_some(now)
 }

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::{
     artifact::write_atomic,
+    config::TAUGHT_PROMPT,
     error::{Error, Result},
     nn::{Parameters, decoder::Lora},
+    prompt::Prompt,
     shard::BASE_HASH,
 };
 
@@ -19,19 +21,24 @@ pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 /// What PEFT puts before the names of a causal language model's weights.
 const PREFIX: &str = "base_model.model.";
 
-/// Writes the weights, and the configuration last: a folder with it is whole. `base` is the model that the adapter belongs to, and
+/// Writes the weights and the prompt that was taught, and the configuration last: a folder with it is whole. `base` is the model that the adapter belongs to, and
 /// `base_hash` its name by its weights ([`LanguageModel::hash`](crate::nn::decoder::LanguageModel::hash)): merged into another it is refused.
 ///
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written.
-pub fn save(folder: &Path, parameters: &Parameters, lora: &Lora, base: &Path, base_hash: &str) -> Result<()> {
+pub fn save(
+    folder: &Path,
+    parameters: &Parameters,
+    lora: &Lora,
+    prompt: &Prompt,
+    (base, base_hash): (&Path, &str),
+) -> Result<()> {
     let said = Some((BASE_HASH, base_hash));
     parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), said)?;
-    // As it was typed: f32 as f64 would show the digits that f32 lacks.
-    let dropout: f64 = lora.dropout.to_string().parse().unwrap_or(0.0);
+    write_atomic(&folder.join(TAUGHT_PROMPT), prompt.source().as_bytes())?;
     let config = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": true,
-        "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": dropout, "target_modules": lora.targets,
+        "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.targets,
         "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true, "use_rslora": false, "use_dora": false,
         "modules_to_save": null, "rank_pattern": {}, "alpha_pattern": {},
     });

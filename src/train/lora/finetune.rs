@@ -28,7 +28,7 @@ use crate::{
     nn::{
         Parameters,
         decoder::{Decoder, LanguageModel},
-        fit::{History, ModelFolder, Watch, fit_watched},
+        fit::{FitSettings, History, ModelFolder, Watch, fit_watched},
     },
     prompt::Prompt,
 };
@@ -56,37 +56,50 @@ pub struct Counts {
     pub left_out: usize,
 }
 
-/// A base model, ready for adapters.
+/// A base model, ready for adapters, or to be trained whole.
 pub struct Finetuning {
     folder: PathBuf,
     device: Device,
-    base: LanguageModel,
+    /// `None` where all weights are trained: each adapter's task then has a copy of its own.
+    base: Option<LanguageModel>,
+    /// Names the base model by its weights.
+    hash: String,
     chat: Arc<Chat>,
     settings: FinetuneSettings,
 }
 
 impl Finetuning {
-    /// Loads a base model from its folder; its weights stay as they are.
+    /// Loads a base model from its folder; its weights stay as they are, unless all are trained.
     ///
     /// # Errors
-    /// - [`Error::ModelLoad`] if it cannot be used; [`Error::Setting`] if a setting is out of its range.
+    /// - [`Error::ModelLoad`] if it cannot be used; [`Error::Setting`] if a setting is out of its range, or names a projection that the
+    ///   model lacks.
     pub fn load(folder: &Path, mut settings: FinetuneSettings, device: &Device) -> Result<Self> {
-        settings.fit.check()?;
-        settings.lora.check()?;
-        let range = settings.score_questions > 0;
-        check_setting(range, "finetune.score_questions", "a whole number from 1", settings.score_questions)?;
+        settings.check()?;
+        let sizes = LanguageModel::sizes(folder)?;
+        settings.max_tokens = settings.max_tokens.min(sizes.max_position_embeddings);
         let chat = Arc::new(Chat::load(folder)?);
-        let base = LanguageModel::load_frozen(folder, device, settings.base_format)?;
-        settings.max_tokens = settings.max_tokens.min(base.decoder.config().max_position_embeddings);
-        if settings.lora.targets.is_empty() {
-            settings.lora.targets = base.decoder.usual_targets();
+        let load = || LanguageModel::load_frozen(folder, device, settings.base_format);
+        let base = (!settings.full).then(load).transpose()?;
+        if let Some(LanguageModel { decoder, .. }) = &base {
+            if settings.lora.targets.is_empty() {
+                settings.lora.targets = decoder.usual_targets();
+            }
+            let mut tried = Parameters::new(device, 0);
+            decoder.clone().adapt(&mut tried, &settings.lora).map_err(|e| e.within("finetune.lora"))?;
         }
-        Ok(Self { folder: folder.to_owned(), device: device.clone(), base, chat, settings })
+        let hash = LanguageModel::hash(folder)?;
+        Ok(Self { folder: folder.to_owned(), device: device.clone(), base, hash, chat, settings })
     }
 
-    /// Returns how many bytes the base model takes.
-    pub fn base_bytes(&self) -> usize {
-        self.base.parameters.frozen_bytes()
+    /// Returns how many bytes the base model takes that is not trained.
+    pub fn base_bytes(&self) -> Option<usize> {
+        self.base.as_ref().map(|base| base.parameters.frozen_bytes())
+    }
+
+    /// Names the base model by its weights.
+    pub fn base_hash(&self) -> &str {
+        &self.hash
     }
 
     /// Returns the settings, with the targets that were taken.
@@ -106,7 +119,7 @@ impl Finetuning {
         folder: &ModelFolder,
         watch: &mut dyn Watch,
     ) -> Result<(History, Counts)> {
-        if self.settings.full {
+        let Some(base) = &self.base else {
             let mut model = LanguageModel::load(&self.folder, &self.device, false)?;
             let trained = self.fit(&model.decoder, &model.parameters, adapter, lessons, folder, watch)?;
             for name in COMPANIONS {
@@ -117,13 +130,13 @@ impl Finetuning {
             }
             model.save(folder.path())?;
             return Ok(trained);
-        }
-        let mut decoder = self.base.decoder.clone();
+        };
+        let mut decoder = base.decoder.clone();
         let mut parameters = Parameters::new(&self.device, self.settings.fit.seed);
         decoder.adapt(&mut parameters, &self.settings.lora)?;
         let trained = self.fit(&decoder, &parameters, adapter, lessons, folder, watch)?;
-        let hash = LanguageModel::hash(&self.folder)?;
-        adapter::save(folder.path(), &parameters, &self.settings.lora, &self.folder, &hash)?;
+        let prompt = adapter.prompt()?;
+        adapter::save(folder.path(), &parameters, &self.settings.lora, &prompt, (&self.folder, &self.hash))?;
         Ok(trained)
     }
 
@@ -170,7 +183,9 @@ impl Finetuning {
         if adapter.task == Kind::Rerank && adapter.order == Order::Shuffled {
             task = task.renewed(Box::new(|epoch| self.shuffled(&writer, &taught, epoch)), 0.0)?;
         }
-        task = task.judged(judge);
+        // The loop's own settings are held against the checkpoint's by the loop.
+        let settings = FinetuneSettings { fit: FitSettings::default(), ..self.settings.clone() };
+        task = task.set_by(&(&self.hash, adapter, settings)).judged(judge);
         Ok((fit_watched(parameters, &mut task, fit, folder.place(), watch)?, counts))
     }
 

@@ -24,7 +24,7 @@ use crate::{
     catalog::Catalog,
     config::Order,
     data::AnnotatedDocument,
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     llm::{Generate, chat::Chat, own::Own},
     nn::{
         decoder::LanguageModel,
@@ -39,8 +39,8 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 const TURN: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 /// Writes turns as Qwen's models have them.
 const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-/// How much a token of a choice's answer, of one or two tokens, counts beside one of a note's, of dozens.
-const CHOICE_WEIGHT: u8 = 12;
+/// How much a token of a choice's answer, of a dozen tokens, counts beside one of a note's, of several dozens.
+const CHOICE_WEIGHT: u8 = 3;
 
 /// Questions of each task that a model is judged by.
 const JUDGED: usize = 300;
@@ -114,6 +114,32 @@ impl Default for PretrainSettings {
             prompt_weight: 0.1,
             fit,
         }
+    }
+}
+
+impl PretrainSettings {
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] with the setting's name and range.
+    pub fn check(&self) -> Result<()> {
+        self.fit.check().map_err(|e| e.within("pretrain.fit"))?;
+        let Sizes { vocabulary, layers, hidden, heads, intermediate, positions } = self.sizes;
+        let whole = |key: &str, value: usize, least: usize| {
+            check_setting(value >= least, &format!("pretrain.{key}"), &format!("a whole number from {least}"), value)
+        };
+        // 256 bytes and three special tokens.
+        whole("sizes.vocabulary", vocabulary, 259)?;
+        for (key, value) in
+            [("layers", layers), ("heads", heads), ("intermediate", intermediate), ("positions", positions)]
+        {
+            whole(&format!("sizes.{key}"), value, 1)?;
+        }
+        let fits = hidden > 0 && hidden.is_multiple_of(2 * heads);
+        check_setting(fits, "pretrain.sizes.hidden", "a multiple of twice `heads`", hidden)?;
+        whole("candidates", self.candidates, 1)?;
+        whole("max_tokens", self.max_tokens, 1)?;
+        whole("examples", self.examples, 1)
     }
 }
 

@@ -133,6 +133,20 @@ pub struct FinetuneSettings {
     pub fit: FitSettings,
 }
 
+impl FinetuneSettings {
+    /// Checks that every setting is in its range.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`](crate::Error::Setting) with the setting's name and range.
+    pub fn check(&self) -> Result<()> {
+        self.fit.check().map_err(|e| e.within("finetune.fit"))?;
+        self.lora.check().map_err(|e| e.within("finetune.lora"))?;
+        let whole = |key: &str, value: usize| check_setting(value > 0, key, "a whole number from 1", value);
+        whole("finetune.max_tokens", self.max_tokens)?;
+        whole("finetune.score_questions", self.score_questions)
+    }
+}
+
 impl Default for FinetuneSettings {
     fn default() -> Self {
         let fit = FitSettings {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::judge::Judge;
 use crate::{
     error::Result,
@@ -34,6 +36,8 @@ pub struct AnswerTask<'a> {
     examples: Vec<Example>,
     held_out: Vec<Example>,
     renew: Option<Renew<'a>>,
+    /// Of the first epoch's examples and those held out, and of what else makes the task this one.
+    fingerprint: u64,
     /// What a token of the prompt counts beside one of the answer.
     prompt_weight: f64,
     batch_tokens: usize,
@@ -43,7 +47,23 @@ pub struct AnswerTask<'a> {
 impl<'a> AnswerTask<'a> {
     /// Puts model and examples together; the model is measured on `held_out`, at most `batch_tokens` at a time.
     pub fn new(decoder: Decoder, examples: Vec<Example>, held_out: Vec<Example>, batch_tokens: usize) -> Self {
-        Self { decoder, examples, held_out, renew: None, prompt_weight: 0.0, batch_tokens, judges: Vec::new() }
+        let fingerprint = fingerprint((&examples, &held_out));
+        Self {
+            decoder,
+            examples,
+            held_out,
+            renew: None,
+            fingerprint,
+            prompt_weight: 0.0,
+            batch_tokens,
+            judges: Vec::new(),
+        }
+    }
+
+    /// Belongs to settings that its examples do not show: a run with other ones does not go on from its checkpoint.
+    pub fn set_by(self, settings: &impl Serialize) -> Self {
+        let settings = serde_json::to_string(settings).unwrap_or_default();
+        Self { fingerprint: fingerprint((self.fingerprint, settings)), ..self }
     }
 
     /// Is measured by what the model says, not by the loss of held-out answers: by the mean of the judges' scores.
@@ -56,7 +76,9 @@ impl<'a> AnswerTask<'a> {
     /// # Errors
     /// Those of `renew`.
     pub fn renewed(self, renew: Renew<'a>, prompt_weight: f64) -> Result<Self> {
-        Ok(Self { examples: renew(0)?, renew: Some(renew), prompt_weight, ..self })
+        let examples = renew(0)?;
+        let fingerprint = fingerprint((self.fingerprint, &examples, prompt_weight.to_bits()));
+        Ok(Self { examples, renew: Some(renew), fingerprint, prompt_weight, ..self })
     }
 
     /// Sums the losses of answers' tokens, and of prompts' where they count. The vocabulary is scored where there is a token to write,
@@ -109,10 +131,8 @@ impl Task for AnswerTask<'_> {
         self.examples[example].ids.len()
     }
 
-    /// Of the first epoch's examples, where each has its own.
     fn fingerprint(&self) -> u64 {
-        let first = self.renew.as_ref().and_then(|renew| renew(0).ok());
-        fingerprint((first.as_ref().unwrap_or(&self.examples), &self.held_out, self.prompt_weight.to_bits()))
+        self.fingerprint
     }
 
     fn pools_batches(&self) -> bool {
@@ -155,9 +175,9 @@ impl Task for AnswerTask<'_> {
         let scores = self.judges.iter().map(|judge| judge()).collect::<Result<Vec<_>>>()?;
         let score = match scores.len() {
             0 => -loss,
-            judges => scores.iter().map(|(_, score)| score).sum::<f64>() / judges as f64,
+            judges => scores.iter().filter_map(|told| Some(told.first()?.1)).sum::<f64>() / judges as f64,
         };
-        figures.extend(scores);
+        figures.extend(scores.concat());
         Ok((!figures.is_empty()).then_some(Evaluation { score, figures }))
     }
 }
