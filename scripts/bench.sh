@@ -42,10 +42,9 @@ PY
 
 peer='{}'
 if [ $# -ge 2 ]; then
-    venv="$work/venv"
-    [ -x "$venv/bin/python" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q -r scripts/peers/requirements.txt; }
+    python="$(python_with "$work/venv" scripts/peers/requirements.txt)"
     head -500 "$texts" >"$work/peer.txt"
-    peer="$("$venv/bin/python" scripts/peers/baseline.py "$1" "$2" "$work/peer.txt")"
+    peer="$("$python" scripts/peers/baseline.py "$1" "$2" "$work/peer.txt")"
 fi
 
 shipped="$(cat models/default/*.bin indexes/default/* | wc -c)"

@@ -26,8 +26,7 @@ target="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
 work="$target/bench_lora"
 mkdir -p "$work" experiments/results
 if [ -z "$python" ]; then
-    python="$target/peft-venv/bin/python"
-    [ -x "$python" ] || { python3 -m venv "$target/peft-venv" && "$target/peft-venv/bin/pip" install -q -r scripts/peers/lora-requirements.txt; }
+    python="$(python_with "$target/peft-venv" scripts/peers/lora-requirements.txt)"
 fi
 bench="${BENCH:-$(cargo bench --no-run --bench lora_step --no-default-features --features "$features" --locked --message-format json |
     sed -n 's/.*"executable":"\([^"]*lora_step[^"]*\)".*/\1/p')}"

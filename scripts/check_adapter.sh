@@ -22,8 +22,7 @@ target="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
 work="$target/check_adapter"
 fresh "$work"
 if [ -z "$python" ]; then
-    python="$target/peft-venv/bin/python"
-    [ -x "$python" ] || { python3 -m venv "$target/peft-venv" && "$target/peft-venv/bin/pip" install -q -r scripts/peers/lora-requirements.txt; }
+    python="$(python_with "$target/peft-venv" scripts/peers/lora-requirements.txt)"
 fi
 
 cargo test --no-run --locked --test tests # builds the command, too

@@ -48,3 +48,10 @@ fresh() {
     fi
     rm -rf "$1" && mkdir -p "$1" && touch "$1/.noso-work"
 }
+
+# python_with VENV REQUIREMENTS: prints the Python of a virtual environment with these packages; one that was not finished is made anew.
+python_with() {
+    cmp -s "$2" "$1/installed" ||
+        { python3 -m venv --clear "$1" && "$1/bin/pip" install -q -r "$2" && cp "$2" "$1/installed"; } >&2
+    echo "$1/bin/python"
+}

@@ -4,8 +4,8 @@
 #
 #     scripts/tables/lm.sh RUCCOD_TRAIN_DIR LM_DIR WORK_DIR
 #
-# LM_DIR is the WORK_DIR of scripts/train_lm.sh. A row whose figures stand in WORK_DIR is not made again. LIMIT=N takes N records only,
-# NOSO=PROGRAM spares the build.
+# LM_DIR is the WORK_DIR of scripts/train_lm.sh. A row whose figures stand in WORK_DIR is not made again; what is printed stands in
+# WORK_DIR/table.txt, too. LIMIT=N takes N records only, NOSO=PROGRAM spares the build.
 set -euo pipefail
 usage="usage: scripts/tables/lm.sh RUCCOD_TRAIN_DIR LM_DIR WORK_DIR"
 corpus="$(realpath "${1:?$usage}")" lm="$(realpath "${2:?$usage}")" work="$(realpath -m "${3:?$usage}")"
@@ -27,6 +27,8 @@ ner=(--adapter-ner "$lm/adapters/noso-lm-ner")
 shuffled=(--adapter-rerank "$lm/adapters/noso-lm-rerank-shuffled")
 ranked=(--adapter-rerank "$lm/adapters/noso-lm-rerank")
 free=(--set ner.llm.decoding=free --set rerank.llm.decoding=free)
+
+exec > >(tee "$work/table.txt")
 
 keep() { # FILE COMMAND...: prints FILE, made by the command if it is not there
     [ -e "$1" ] || { "${@:2}" >"$1.part" 2>"$1.log" && mv "$1.part" "$1"; } || { cat "$1.log" >&2; return 1; }

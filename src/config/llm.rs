@@ -215,7 +215,7 @@ impl Default for ExtractConfig {
 pub struct SelectConfig {
     /// Built-in prompt or prompt file. Default: the one that the adapter or the shipped model was taught, else `select-ru`.
     pub prompt: Option<String>,
-    /// `free` (the paper's) or `choice` (only a number that was offered can be said). Default `choice`.
+    /// `free` (the paper's) or `choice` (only what was offered can be said). Default `choice`.
     pub decoding: SelectDecoding,
     /// In which order candidates are offered. Default `ranked`.
     pub order: Order,
@@ -231,7 +231,7 @@ pub struct SelectConfig {
     pub shots: usize,
     /// Annotated brat folder that examples are drawn from. Default: none, the prompt's own examples stand.
     pub examples: Option<PathBuf>,
-    /// Most tokens of a free answer, 1 to 4096. Default 16.
+    /// Most tokens of a free answer, 1 to 4096; where titles are answered, 96 or more. Default 16.
     pub max_tokens: usize,
     /// Randomness, 0 to 2. Default 0, as in the paper.
     pub temperature: f64,
@@ -241,9 +241,9 @@ pub struct SelectConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SelectDecoding {
-    /// Anything; the number is looked for afterwards.
+    /// Anything; the number, or title, is looked for afterwards.
     Free,
-    /// One of the numbers offered; the model's distribution over them gives the confidence.
+    /// One of the numbers, or titles, offered; the model's distribution over them gives the confidence.
     Choice,
 }
 

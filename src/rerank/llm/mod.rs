@@ -19,7 +19,7 @@ use crate::{
     prompt::{NamedBy, Prompt, Shot},
 };
 
-/// Most tokens of a free answer that is a title, at least.
+/// Most tokens of an answer that is a title, at least.
 const TITLE_TOKENS: usize = 96;
 
 /// Asks a language model for the candidate that fits a mention.
@@ -84,12 +84,13 @@ impl LlmRerank {
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
         let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
-        let labels = self.answers(question).labels;
-        let (constraint, max_tokens) = match (decoding, self.prompt.named_by()) {
-            (SelectDecoding::Choice, _) => (Constraint::Choice { labels }, max_tokens),
-            (SelectDecoding::Free, NamedBy::Number) => (Constraint::Free, max_tokens),
-            // A title that is cut off says nothing.
-            (SelectDecoding::Free, NamedBy::Title) => (Constraint::Free, max_tokens.max(TITLE_TOKENS)),
+        let constraint = match decoding {
+            SelectDecoding::Free => Constraint::Free,
+            SelectDecoding::Choice => Constraint::Choice { labels: self.answers(question).labels },
+        };
+        let max_tokens = match self.prompt.named_by() {
+            NamedBy::Number => max_tokens,
+            NamedBy::Title => max_tokens.max(TITLE_TOKENS), // one that is cut off says nothing
         };
         let messages = self.prompt.render(&self.variables(question), &self.shots)?;
         Ok(Request { messages, max_tokens, temperature, constraint })
