@@ -34,15 +34,16 @@ cat >model.toml <<END
 $data
 
 [pretrain.fit]
-epochs = 22
+epochs = 26
+evaluate_steps = 342 # two epochs
 END
 cat >adapters.toml <<END
 base = "noso-lm"
 $data
 adapter = [
     { name = "noso-lm-ner", task = "ner", prompt = "ner-short-ru" },
-    { name = "noso-lm-rerank", task = "rerank", prompt = "select-short-ru", order = "ranked" },
-    { name = "noso-lm-rerank-shuffled", task = "rerank", prompt = "select-short-ru", order = "shuffled" },
+    { name = "noso-lm-rerank", task = "rerank", prompt = "select-short-ru", order = "ranked", absent = "drop" },
+    { name = "noso-lm-rerank-shuffled", task = "rerank", prompt = "select-short-ru", order = "shuffled", absent = "drop" },
 ]
 
 [finetune]
@@ -57,7 +58,7 @@ dropout = 0.05
 targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 [finetune.fit]
-epochs = 2
+epochs = 1
 batch = 16
 accumulation = 1
 learning_rate = 5e-4

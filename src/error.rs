@@ -312,6 +312,15 @@ impl Error {
         }
     }
 
+    /// Says that it was the user's cache that could not be written.
+    #[must_use]
+    pub fn of_cache(self, folder: &Path) -> Self {
+        match self {
+            Self::Write { source, .. } => Self::Cache { folder: folder.to_owned(), source },
+            other => other,
+        }
+    }
+
     /// Names a setting in full: `key` of a part becomes `section.key`.
     #[must_use]
     pub fn within(self, section: &str) -> Self {
@@ -381,9 +390,12 @@ impl Error {
                 let told = |what: &str, path: &Option<PathBuf>| {
                     path.as_ref().map(|path| format!("; {what} {}", path.display())).unwrap_or_default()
                 };
-                let goes_on = told("with --resume the run goes on from", checkpoint);
-                let best = told("the best weights so far are in", best);
-                format!("lower the learning rate, lengthen the warm-up, or clip gradients harder{goes_on}{best}")
+                let cure = match checkpoint {
+                    // A longer warm-up would make another run of it.
+                    Some(path) => format!("lower the learning rate or clip gradients harder; with --resume the run goes on from {}", path.display()),
+                    None => "lower the learning rate, lengthen the warm-up, or clip gradients harder".to_owned(),
+                };
+                format!("{cure}{}", told("the best weights so far are in", best))
             }
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
             Self::Checkpoint { hint, .. } => (*hint).into(),

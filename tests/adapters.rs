@@ -256,7 +256,7 @@ fn a_failed_write_leaves_nothing() {
     let pair = Pair::new("plain");
     fs::write(pair.cache(), "a file where the folder should be").unwrap();
     let error = pair.merged().unwrap_err();
-    assert!(matches!(error, Error::Write { .. }), "{error}");
+    assert!(matches!(error, Error::Cache { .. }), "{error}");
 }
 
 #[test]

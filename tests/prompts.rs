@@ -17,8 +17,8 @@ fn reason(result: noso::Result<impl std::fmt::Debug>) -> String {
 /// Values for a question of each task.
 fn question(task: Task) -> Value {
     let rows = json!([
-        {"number": 1, "text": "ушиб колена", "title": "Ушиб коленного сустава", "code": "S80.0"},
-        {"number": 2, "text": "ушиб голени", "title": "Ушиб голени и стопы", "code": "S80.1"},
+        {"number": 1, "name": "1", "text": "ушиб колена", "title": "Ушиб коленного сустава", "code": "S80.0"},
+        {"number": 2, "name": "2", "text": "ушиб голени", "title": "Ушиб голени и стопы", "code": "S80.1"},
     ]);
     match task {
         Task::Extract => json!({"text": "Ушиб колена"}),
@@ -68,9 +68,11 @@ fn the_paper_s_questions_read_as_they_should() {
     assert_eq!(last(&ner), "ИБС.\nГБ");
     assert!(ner[0].content.ends_with("Ответьте одним списком и ничем кроме него: ['диагноз1', 'диагноз2', …]"));
     let select = Prompt::load("select-ru").unwrap();
-    let asked = select.render(&question(Task::Select), &[]).unwrap();
+    let mut of_the_paper = question(Task::Select);
+    of_the_paper["none_allowed"] = false.into();
+    let asked = select.render(&of_the_paper, &[]).unwrap();
     assert_eq!(last(&asked), "Исходный диагноз: Ушиб колена\n\nСписок:\n1. ушиб колена\n2. ушиб голени\n\nНомер:");
-    assert!(!select.none_allowed() && !asked[0].content.contains('0'));
+    assert!(!asked[0].content.contains('0'));
     let guided = Prompt::load("select-guidelines-en").unwrap().render(&question(Task::Select), &[]).unwrap();
     assert!(last(&guided).starts_with("Note: Был ушиб колена\n\n"), "{}", last(&guided));
     assert!(last(&guided).contains("\n2. S80.1 ушиб голени\n"));

@@ -50,6 +50,12 @@ impl Own {
         }
         let prompt = self.chat.prompt(&request.messages)?;
         let room = self.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
+        if room == 0 {
+            return Err(refused(&format!(
+                "the prompt has {} tokens, which leaves no room for an answer",
+                prompt.len()
+            )));
+        }
         let max_tokens = request.max_tokens.min(room);
         match &request.constraint {
             Constraint::Free => self.speak(&prompt, max_tokens, None),

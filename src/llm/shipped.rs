@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::merge::{cache_folder, unpack};
-use crate::{
-    config::LlmConfig,
-    error::{Error, Result},
-};
+use crate::{config::LlmConfig, error::Result};
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -17,7 +14,7 @@ macro_rules! files {
 }
 
 /// Files by their paths in the repository: the model, and its adapters.
-static FILES: [(&str, &[u8]); 9] = files![
+static FILES: [(&str, &[u8]); 11] = files![
     "models/noso-lm/config.json",
     "models/noso-lm/generation_config.json",
     "models/noso-lm/model.safetensors",
@@ -25,15 +22,17 @@ static FILES: [(&str, &[u8]); 9] = files![
     "models/noso-lm/tokenizer_config.json",
     "adapters/noso-lm-ner/adapter_config.json",
     "adapters/noso-lm-ner/adapter_model.safetensors",
+    "adapters/noso-lm-ner/prompt.toml",
     "adapters/noso-lm-rerank/adapter_config.json",
     "adapters/noso-lm-rerank/adapter_model.safetensors",
+    "adapters/noso-lm-rerank/prompt.toml",
 ];
 
 /// Fills in what `config` leaves to the shipped model: the model, and an adapter for each task, as folders in the user's cache. Settings
 /// that name a model or servers come back as they are.
 ///
 /// # Errors
-/// - [`Error::Cache`] if the cache cannot be written.
+/// - [`Error::Cache`](crate::Error::Cache) if the cache cannot be written.
 pub fn filled_in(config: &LlmConfig) -> Result<LlmConfig> {
     if !config.asks_shipped() {
         return Ok(config.clone());
@@ -57,17 +56,14 @@ fn unpacked(cache: &Path) -> Result<PathBuf> {
         hash.update(bytes);
     }
     let folder = cache.join(format!("{:032x}", hash.digest128()));
-    let failed = |e| match e {
-        Error::Write { source, .. } => Error::Cache { folder: cache.to_owned(), source },
-        other => other,
-    };
-    unpack(&folder, || FILES.iter().copied()).map_err(failed)?;
+    unpack(&folder, || FILES.iter().copied()).map_err(|e| e.of_cache(cache))?;
     Ok(folder)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::Prompt;
 
     #[test]
     fn the_shipped_files_are_unpacked_once_and_again_where_one_is_gone() {
@@ -80,6 +76,15 @@ mod tests {
         std::fs::remove_file(&weights).unwrap();
         unpacked(cache.path()).unwrap();
         assert!(weights.exists());
+    }
+
+    #[test]
+    fn the_shipped_adapters_were_taught_the_built_in_prompts() {
+        for (adapter, prompt) in [("ner", "ner-short-ru"), ("rerank", "select-short-ru")] {
+            let taught =
+                FILES.iter().find(|(name, _)| *name == format!("adapters/noso-lm-{adapter}/prompt.toml")).unwrap().1;
+            assert_eq!(taught, Prompt::load(prompt).unwrap().source().as_bytes(), "{adapter}");
+        }
     }
 
     #[test]

@@ -28,8 +28,8 @@ use crate::{
 pub enum Task {
     /// The diagnoses in `text`, as a list of quotations.
     Extract,
-    /// The number (or title, see [`NamedBy`]) of the one of `candidates` (each with `number`, `text`, `title`, `code`) that fits
-    /// `mention`, which stands in `document`; 0 for none of them if `none_allowed`.
+    /// The number (or title, see [`NamedBy`]) of the one of `candidates` (each with `number`, `text`, `title`, `code`, and `name`, by which the answer
+    /// names it) that fits `mention`, which stands in `document`; 0 for none of them if `none_allowed`.
     Select,
     /// Other wordings of `mention`, which stands in `document`, as a list; `titles` were offered for it and refused.
     Reword,
@@ -123,7 +123,7 @@ impl Task {
         let mut sample = Map::new();
         for &variable in self.variables() {
             let value = match variable {
-                "candidates" => json!([{"number": 1, "text": "а", "title": "б", "code": "A00"}]),
+                "candidates" => json!([{"number": 1, "name": "1", "text": "а", "title": "б", "code": "A00"}]),
                 "branches" => json!([{"number": 1, "title": "б", "code": "A00"}]),
                 "titles" => json!(["а"]),
                 "none_allowed" => json!(true),

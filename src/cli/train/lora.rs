@@ -1,6 +1,7 @@
 //! `noso train lora`.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -163,8 +164,15 @@ impl Args {
         folders.reverse(); // should nothing come of it, the first, which made the folder around them, goes last
         let in_keys = |e: Error| e.lowered_by(LESS_TO_FINETUNE);
         let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?).map_err(in_keys)?;
+        // All of it before the first is trained, which may take days.
+        let prepare = |one| finetuning.prepare(one, &read.lessons());
+        let prepared = job.adapter.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let mut watch = Bar::new()?.beside(finetuning.base_bytes());
-        for (one, folder) in job.adapter.iter().zip(folders.iter().rev()) {
+        for ((one, prepared), folder) in job.adapter.iter().zip(&prepared).zip(folders.iter().rev()) {
+            if Manifest::is_finished(folder) {
+                eprintln!("{}: it is finished, and stays as it is", folder.path().display());
+                continue;
+            }
             let settings = DescribedAdapter {
                 base,
                 base_hash: finetuning.base_hash(),
@@ -174,11 +182,11 @@ impl Args {
             };
             let manifest = Manifest::begin(folder, &read.described(&settings), read.fingerprint())?;
             self.keep(folder)?;
-            let (history, counts) = finetuning.train(one, &read.lessons(), folder, &mut watch).map_err(in_keys)?;
-            job.card(base, one, finetuning.settings(), &counts, &history, folder).write(folder.path())?;
+            let history = finetuning.train(one, &read.lessons(), prepared, folder, &mut watch).map_err(in_keys)?;
+            job.card(base, one, finetuning.settings(), &prepared.counts, &history, folder).write(folder.path())?;
             let weights = if job.finetune.full { MODEL_WEIGHTS } else { adapter::WEIGHTS_FILE };
             manifest.finish(folder, weights, &history)?;
-            let Counts { taught, held_out, cut, left_out } = counts;
+            let Counts { taught, held_out, cut, left_out } = prepared.counts;
             let path = folder.path().display();
             eprintln!("{path}: written; {taught} texts taught, {held_out} held out, {cut} cut, {left_out} left out");
         }
@@ -273,7 +281,7 @@ impl Job {
     ) -> Card<'a> {
         let (task, option) = match adapter.task {
             Kind::Ner => ("writes out the diagnoses of a clinical note", "ner"),
-            Kind::Rerank => ("chooses the ICD-10 code of a diagnosis among candidates, by number", "rerank"),
+            Kind::Rerank => ("chooses the ICD-10 code of a diagnosis among candidates", "rerank"),
         };
         let (path, base_path) = (folder.path().display(), base.display());
         let mut trained = vec![
@@ -350,12 +358,16 @@ impl Job {
             Ok(all.concat())
         };
         let catalog = load_catalog(self.catalog.as_deref())?;
-        Ok(Read {
-            taught: load(&self.corpus)?,
-            tune: load(&self.tune)?,
-            catalog: Arc::new(catalog),
-            encoder: Arc::new(NgramEncoder::shipped()?),
-        })
+        let (taught, tune) = (load(&self.corpus)?, load(&self.tune)?);
+        let known: HashSet<&str> = taught.iter().map(|annotated| annotated.document.text.as_str()).collect();
+        let both = tune.iter().filter(|annotated| known.contains(annotated.document.text.as_str())).count();
+        if both > 0 {
+            eprintln!(
+                "warning: {both} of {} notes in `tune` are in `corpus`, too: they flatter what was taught",
+                tune.len()
+            );
+        }
+        Ok(Read { taught, tune, catalog: Arc::new(catalog), encoder: Arc::new(NgramEncoder::shipped()?) })
     }
 }
 

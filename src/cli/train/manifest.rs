@@ -13,6 +13,9 @@ use crate::{
 /// Name of a model's weights in its folder.
 pub const MODEL_WEIGHTS: &str = "model.safetensors";
 
+/// Name of the manifest within a run's folder.
+const MANIFEST_FILE: &str = "manifest.json";
+
 /// Everything that could change what a training comes to.
 #[derive(Serialize)]
 pub struct Manifest {
@@ -57,6 +60,12 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Tells whether a folder holds a training that has ended.
+    pub fn is_finished(folder: &ModelFolder) -> bool {
+        let text = std::fs::read(folder.place().folder.join(MANIFEST_FILE)).unwrap_or_default();
+        serde_json::from_slice::<Value>(&text).is_ok_and(|manifest| !manifest["outcome"].is_null())
+    }
+
     /// Adds how it ended.
     ///
     /// # Errors
@@ -70,6 +79,6 @@ impl Manifest {
     fn write(&self, folder: &ModelFolder) -> Result<()> {
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
-        artifact::write_atomic(&folder.place().folder.join("manifest.json"), &json)
+        artifact::write_atomic(&folder.place().folder.join(MANIFEST_FILE), &json)
     }
 }

@@ -72,7 +72,7 @@ fn says(answer: &str, phrases: &[&str]) -> bool {
 }
 
 /// Returns the answer without the model's thoughts and without blanks around it; nothing if it never stopped thinking.
-fn after_thinking(answer: &str) -> &str {
+pub(crate) fn after_thinking(answer: &str) -> &str {
     const OPEN: &str = "<think>";
     const CLOSE: &str = "</think>";
     let answer = answer.trim();

@@ -55,9 +55,9 @@ pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 /// # Errors
 /// - [`Error::ModelLoad`] if the model has no safetensors files, or a damaged one.
 /// - [`Error::Adapter`] if the adapter is damaged, asks for more than LoRA, or does not fit the model.
-/// - [`Error::Read`], [`Error::Write`] if a file cannot be read or written.
+/// - [`Error::Read`], [`Error::Cache`] if a file cannot be read or written.
 pub fn merged(model: &Path, adapter: &Path, cache: &Path) -> Result<PathBuf> {
-    Merge::open(model, adapter)?.cached(cache, &|_| ())
+    Merge::open(model, adapter)?.cached(cache, &|_| ()).map_err(|e| e.of_cache(cache))
 }
 
 /// Writes files into `folder` by their paths within it; where they lie there already, nothing is done.

@@ -16,7 +16,8 @@
 /// Returns one probability a label, summing to 1; a label that none of the shown tokens begins gets 0. `None` if there are no
 /// positions, the answer is no label, or no token fits.
 pub fn choice_distribution(labels: &[String], positions: &[Vec<(String, f32)>], answer: &str) -> Option<Vec<f32>> {
-    let answer = labels.iter().position(|label| rest_after(label, answer.trim()) == Some(""))?;
+    let said = labels.iter().position(|label| label == answer.trim());
+    let answer = said.or_else(|| labels.iter().position(|label| rest_after(label, answer.trim()) == Some("")))?;
     let is_blank = |position: &&Vec<(String, f32)>| position.first().is_some_and(|(token, _)| token.trim().is_empty());
     let blanks = positions.iter().take_while(is_blank).count();
     let open: Vec<Open> = labels.iter().map(String::as_str).enumerate().collect();
@@ -46,7 +47,14 @@ impl Tally {
                 let token = if is_start { token.trim_start() } else { token };
                 let goes_on = |(label, rest): &Open<'a>| Some((*label, rest_after(rest, token)?));
                 let says_nothing = is_start && token.is_empty();
-                let labels = if says_nothing { Vec::new() } else { open.iter().filter_map(goes_on).collect() };
+                let mut labels: Vec<Open<'a>> =
+                    if says_nothing { Vec::new() } else { open.iter().filter_map(goes_on).collect() };
+                // A blank ends a label only where no longer one goes on with it.
+                let longer =
+                    |(label, rest): &Open| open.iter().any(|(of, before)| of == label && rest.len() < before.len());
+                if labels.iter().any(|open| longer(open) && !token.is_empty()) {
+                    labels.retain(longer);
+                }
                 (at == 0, labels, f64::from(*log_probability))
             })
             .filter(|(_, labels, log_probability)| !labels.is_empty() && log_probability.is_finite())
@@ -113,6 +121,15 @@ mod tests {
         // P(1…) = 0.8, and after it: `0` 0.5, `2` 0.3, the end 0.1 (no text) + 0.1 (a full stop).
         let path: [&[(&str, f32)]; 2] = [&[("1", 0.8), ("2", 0.2)], &[("0", 0.5), ("2", 0.3), ("", 0.1), (".", 0.1)]];
         assert_close(distribution(&["1", "2", "10", "12"], &path, "10"), &[0.16, 0.2, 0.4, 0.24]);
+    }
+
+    #[test]
+    fn a_title_that_begins_another_ends_only_where_that_does_not_go_on() {
+        let titles = ["0", "Гастрит", "Гастрит и дуоденит", "Отит"];
+        let start: &[(&str, f32)] = &[("Гастрит", 0.9), ("Отит", 0.1)];
+        let path = [start, &[(" и", 0.6), ("", 0.4)], &[(" дуоденит", 1.0)]];
+        assert_close(distribution(&titles, &path, "Гастрит и дуоденит"), &[0.0, 0.36, 0.54, 0.1]);
+        assert_close(distribution(&titles, &[start, &[("", 0.4), (" и", 0.6)]], "Гастрит"), &[0.0, 0.36, 0.54, 0.1]);
     }
 
     #[test]

@@ -84,15 +84,13 @@ impl Frame {
         }
     }
 
-    /// Takes over what a run may change as it goes on: what costs time or memory alone, and, unless it has `ended`, what cures a loss that
-    /// diverged.
-    fn with_free_settings_of(mut self, now: &FitSettings, ended: bool) -> Self {
+    /// Takes over what a run may change as it goes on: what costs time or memory alone, and what cures a loss that diverged. A run that has
+    /// ended stays as it is with any of them.
+    fn with_free_settings_of(mut self, now: &FitSettings) -> Self {
         let settings = &mut self.settings;
         (settings.recompute, settings.checkpoint_steps) = (now.recompute, now.checkpoint_steps);
         settings.checkpoint_minutes = now.checkpoint_minutes;
-        if !ended {
-            (settings.learning_rate, settings.clip_norm) = (now.learning_rate, now.clip_norm);
-        }
+        (settings.learning_rate, settings.clip_norm) = (now.learning_rate, now.clip_norm);
         self
     }
 
@@ -172,13 +170,12 @@ pub(super) fn load(
     let field = |name: &str| metadata.get(name).map(String::as_str).unwrap_or_default();
     let mut state: State = serde_json::from_str(field("state")).map_err(|e| broken(&path, e.to_string()))?;
     let frame: Frame = serde_json::from_str(field("frame")).map_err(|e| broken(&path, e.to_string()))?;
-    let ended = state.exhausted || state.epoch >= frame.settings.epochs;
     let now = Frame::new(settings, task, parameters);
     // Through JSON as the other one went, which may round a number.
     let now: Frame = serde_json::to_string(&now)
         .and_then(|json| serde_json::from_str(&json))
         .map_err(|e| broken(&path, e.to_string()))?;
-    let frame = frame.with_free_settings_of(&now.settings, ended);
+    let frame = frame.with_free_settings_of(&now.settings);
     if frame != now {
         let difference = frame.difference(&now).map_err(|e| broken(&path, e.to_string()))?;
         return Err(other_run(&path, &difference));

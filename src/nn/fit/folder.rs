@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 
 /// Where the run's own files lie within the model's folder.
 const RUN_FOLDER: &str = "training";
+
 /// A folder that is claimed for one run: the model comes to lie in it at the end, the run's own files in `training/` within.
 #[derive(Debug)]
 pub struct ModelFolder {
@@ -67,7 +68,8 @@ impl ModelFolder {
 /// Takes away what was made for a run that never began.
 impl Drop for ModelFolder {
     fn drop(&mut self) {
-        let began = self.run.join(LOSSES_FILE).exists() || checkpoint::path(&self.run).exists();
+        let said = |file: PathBuf| file.metadata().is_ok_and(|file| file.len() > 0);
+        let began = said(self.run.join(LOSSES_FILE)) || checkpoint::path(&self.run).exists();
         if began || self.made.first() != Some(&self.run) {
             return;
         }

@@ -28,6 +28,8 @@ const CLIP_EPSILON: f64 = 1e-6;
 const WINDOW: usize = 20;
 /// How far it may rise above that: so many times as high, and so much more.
 const MOST_RISE: (f64, f64) = (3.0, 1.0);
+/// Steps of which one with a loss beyond that puts a checkpoint off.
+const DOUBTFUL: usize = 5;
 
 /// Trains `parameters` on `task` without a word. See [`fit_watched`].
 ///
@@ -57,7 +59,7 @@ pub struct Place<'a> {
 /// Into `place.folder` go `checkpoint.safetensors` (weights, moments and the place in the run), `best.safetensors` (the weights that are
 /// left), `losses.jsonl`, and the same as a table and a picture, `losses.csv` and `losses.svg`. A run that goes on from a checkpoint comes to the same bits as one that was never cut off,
 /// with any number of threads; `settings.shards` alone decides the order of sums. Examples and settings must be those of the checkpoint, but
-/// for what costs time or memory alone, and, before the run has ended, for learning rate and clipping: lower ones cure a loss that diverged.
+/// for what costs time or memory alone, and for learning rate and clipping: lower ones cure a loss that diverged.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Memory`] if a step would not fit.
@@ -91,6 +93,7 @@ pub fn fit_watched(
     watch.begin(steps, state.step);
     let variables = parameters.variables().values().collect();
     let run = Run {
+        resumed: state.step,
         parameters,
         settings,
         folder: place.folder,
@@ -117,6 +120,8 @@ struct Run<'a> {
     /// Of the whole run.
     steps: usize,
     variables: Vec<&'a Var>,
+    /// Steps done before this run went on.
+    resumed: usize,
     /// When the last checkpoint was written.
     saved: Instant,
 }
@@ -207,7 +212,7 @@ impl Run<'_> {
         };
         self.watch.step(&record);
         self.log.step(record)?;
-        match exploded(&self.log.history.steps) {
+        match self.exploded() {
             Some(loss) => Err(self.diverged(self.state.step, loss)),
             None => Ok(()),
         }
@@ -247,7 +252,7 @@ impl Run<'_> {
         let by_steps = self.state.step.is_multiple_of(settings.checkpoint_steps); // no step is one of 0
         let minutes = Duration::from_secs_f64(settings.checkpoint_minutes * 60.0);
         let by_time = settings.checkpoint_minutes > 0.0 && self.saved.elapsed() >= minutes;
-        if stop || by_steps || by_time {
+        if stop || ((by_steps || by_time) && !self.is_exploding()) {
             self.save(task)?;
         }
         if stop {
@@ -255,6 +260,23 @@ impl Run<'_> {
             return Err(Error::Stopped { step: self.state.step, steps: self.steps, checkpoint });
         }
         Ok(())
+    }
+
+    /// Returns the mean loss of the last steps of this run if it lies far above that of the very first step, before which nothing had been
+    /// learnt, and does not fall.
+    fn exploded(&self) -> Option<f64> {
+        let steps = &self.log.history.steps;
+        let last = steps[self.resumed.min(steps.len())..].last_chunk::<WINDOW>()?;
+        let mean = |some: &[StepRecord]| some.iter().map(|step| f64::from(step.loss)).sum::<f64>() / some.len() as f64;
+        let (before, after) = last.split_at(WINDOW / 2);
+        (mean(last) > bearable(steps) && mean(after) >= mean(before)).then_some(mean(last))
+    }
+
+    /// Tells whether the last steps are on the way to an explosion: such weights replace no good ones.
+    fn is_exploding(&self) -> bool {
+        let steps = &self.log.history.steps;
+        let last = &steps[steps.len().saturating_sub(DOUBTFUL)..];
+        last.iter().any(|step| f64::from(step.loss) > bearable(steps))
     }
 
     fn save(&mut self, task: &dyn Task) -> Result<()> {
@@ -265,10 +287,8 @@ impl Run<'_> {
     }
 }
 
-/// Returns the mean loss of the last steps if it has risen far above that of the first step, which nothing had been learnt before.
-fn exploded(steps: &[StepRecord]) -> Option<f64> {
-    let began = f64::from(steps.first()?.loss);
-    let last = steps.last_chunk::<WINDOW>()?;
-    let now = last.iter().map(|step| f64::from(step.loss)).sum::<f64>() / WINDOW as f64;
-    (now > MOST_RISE.0 * began.max(0.0) + MOST_RISE.1).then_some(now)
+/// Returns how high the loss may rise.
+fn bearable(steps: &[StepRecord]) -> f64 {
+    let began = steps.first().map_or(f64::INFINITY, |step| f64::from(step.loss));
+    MOST_RISE.0 * began.max(0.0) + MOST_RISE.1
 }

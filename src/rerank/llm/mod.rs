@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value};
 
 use self::question::{Answers, offered};
-pub use self::question::{NONE, Question, name, select_variables};
+pub use self::question::{NONE, Question, names, select_variables};
 use super::{Linking, Rerank};
 use crate::{
     config::{OnBadAnswer, ReportedSpan, SelectConfig, SelectDecoding},
@@ -104,7 +104,8 @@ impl LlmRerank {
     fn variables(&self, question: &Question<'_>) -> Map<String, Value> {
         let order = offered(self.settings.order, question).into_iter();
         let candidates: Vec<&Candidate> = order.map(|place| &question.candidates[place]).collect();
-        select_variables(question.words, &question.document.text, &candidates, self.none_allowed())
+        let asked = (self.prompt.named_by(), self.none_allowed());
+        select_variables(question.words, &question.document.text, &candidates, asked)
     }
 
     fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
@@ -360,10 +361,11 @@ mod tests {
     fn a_prompt_may_ask_for_the_title_in_place_of_the_number() {
         let document = Document { id: "1".into(), text: "Ушиб пальца".into() };
         let span = Span::new(&document.text, 0, 8).unwrap();
-        let candidates = [("S60.8", "Ушиб"), ("S60.0", "Ушиб пальца"), ("S80.0", "Ушиб")];
+        let candidates =
+            [("S60.8", "Ушиб"), ("S60.0", "Ушиб пальца"), ("S80.0", "Ушиб"), ("S60.8", "Ушиб"), ("S70.0", "")];
         let candidates: Vec<Candidate> = candidates.iter().map(|(code, title)| candidate(code, title, 0)).collect();
         let question = Question { document: &document, span, words: "ушиб пальца", candidates: &candidates };
-        let model = Arc::new(Scripted::texts(["Ушиб пальца", "Ушиб", "0", "ушиб ", "Ожог"]));
+        let model = Arc::new(Scripted::texts(["Ушиб пальца", "Ушиб S80.0", "0", "- «ушиб s80.0».", "Ожог"]));
         for decoding in [SelectDecoding::Choice, SelectDecoding::Free] {
             let settings = SelectConfig { decoding, order: Order::Shuffled, ..SelectConfig::default() };
             let prompt = Prompt::load("select-short-ru").unwrap();
@@ -371,21 +373,27 @@ mod tests {
             let ask = || engine.select(std::slice::from_ref(&question)).remove(0).unwrap();
             if decoding == SelectDecoding::Choice {
                 let first = ask();
-                assert_eq!((first.chosen, first.confidence, first.shares), (Some(1), 1.0, Some(vec![0.0, 1.0, 0.0])));
-                // Two candidates with one title are one answer: the one that is offered first.
-                assert!(ask().chosen.is_some_and(|place| place != 1));
+                assert_eq!(
+                    (first.chosen, first.confidence, first.shares),
+                    (Some(1), 1.0, Some(vec![0.0, 1.0, 0.0, 0.0, 0.0]))
+                );
+                assert_eq!(ask().chosen, Some(2));
                 let none = ask();
                 assert_eq!((none.chosen, none.bad_answer), (None, false));
                 continue;
             }
-            assert!(ask().chosen.is_some_and(|place| place != 1));
+            assert_eq!(ask().chosen, Some(2));
             let strange = ask();
             assert!(strange.bad_answer && strange.chosen.is_none() && strange.faults.len() == 1);
             let shot = engine.shot(&question, &"S60.0".parse().unwrap()).unwrap();
             assert_eq!(shot.answer, "Ушиб пальца");
         }
         let Constraint::Choice { labels } = &model.requests()[0].constraint else { panic!("no choice was asked for") };
-        assert_eq!((labels.len(), labels[0].as_str()), (3, "0"));
+        let mut labels = labels.clone();
+        labels.sort();
+        assert_eq!(labels, ["0", "S70.0", "Ушиб S60.8", "Ушиб S80.0", "Ушиб пальца"]);
+        let asked = model.requests()[0].messages.last().unwrap().content.clone();
+        assert!(labels[1..].iter().all(|label| asked.contains(&format!("- {label}\n"))), "{asked}");
         assert!(model.requests()[3].max_tokens >= TITLE_TOKENS);
     }
 

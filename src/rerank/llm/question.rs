@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     config::Order,
     data::{AnswerFault, Candidate, Document, FaultyAnswer, Span},
-    llm::answer::{Chosen, ParsedChoice, faulty, parse_choice},
+    llm::answer::{Chosen, ParsedChoice, after_thinking, faulty, parse_choice},
     prompt::NamedBy,
 };
 
@@ -23,15 +23,27 @@ pub struct Question<'a> {
     pub candidates: &'a [Candidate],
 }
 
+/// Signs that may stand around a title in an answer.
+const SIGNS: &str = "«»\"'*`";
+
 /// Answer that says that no candidate fits.
 pub const NONE: &str = "0";
 
-/// Returns what an answer calls the candidate that is offered at `place`, counted from 0.
-pub fn name(named_by: NamedBy, place: usize, candidate: &Candidate) -> String {
-    match named_by {
-        NamedBy::Number => (place + 1).to_string(),
-        NamedBy::Title => candidate.title.trim().to_owned(),
-    }
+/// Returns what an answer calls each of some candidates, in the order in which they are offered. A title that is empty, or that a
+/// candidate of another code has too, is told with the code.
+pub fn names(named_by: NamedBy, candidates: &[&Candidate]) -> Vec<String> {
+    let name = |(place, candidate): (usize, &&Candidate)| {
+        let title = candidate.title.trim();
+        let is_other = |other: &&&Candidate| other.code != candidate.code && other.title.trim() == title;
+        match named_by {
+            NamedBy::Number => (place + 1).to_string(),
+            NamedBy::Title if title.is_empty() || candidates.iter().any(|other| is_other(&other)) => {
+                format!("{title} {}", candidate.code).trim().to_owned()
+            }
+            NamedBy::Title => title.to_owned(),
+        }
+    };
+    candidates.iter().enumerate().map(name).collect()
 }
 
 /// The answers to a question.
@@ -45,14 +57,15 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Names the candidates of a question in the `order` in which they are offered; of several with one title the first.
+    /// Names the candidates of a question in the `order` in which they are offered; of several with one name the first.
     pub fn new(named_by: NamedBy, none_allowed: bool, question: &Question<'_>, order: Order) -> Self {
         let (mut labels, mut places) = (Vec::new(), Vec::new());
         if none_allowed {
             (labels, places) = (vec![NONE.to_owned()], vec![None]);
         }
-        for (number, place) in offered(order, question).into_iter().enumerate() {
-            let name = name(named_by, number, &question.candidates[place]);
+        let order = offered(order, question);
+        let candidates: Vec<&Candidate> = order.iter().map(|&place| &question.candidates[place]).collect();
+        for (place, name) in order.into_iter().zip(names(named_by, &candidates)) {
             if !labels.contains(&name) {
                 labels.push(name);
                 places.push(Some(place));
@@ -74,8 +87,12 @@ impl Answers {
                 (label, faults)
             }
             NamedBy::Title => {
-                let said = answer.trim().to_lowercase();
-                let label = self.labels.iter().position(|label| label.to_lowercase() == said);
+                let bare = |text: &str| {
+                    let text = text.trim_start_matches(|c: char| SIGNS.contains(c) || c == '-' || c.is_whitespace());
+                    text.trim_end_matches(|c: char| SIGNS.contains(c) || c == '.' || c.is_whitespace()).to_lowercase()
+                };
+                let said = bare(after_thinking(answer));
+                let label = self.labels.iter().position(|label| bare(label) == said);
                 let fault = if said.is_empty() { AnswerFault::Empty } else { AnswerFault::Unreadable };
                 (label, if label.is_some() { Vec::new() } else { vec![faulty(fault, answer)] })
             }
@@ -97,10 +114,12 @@ pub fn select_variables(
     words: &str,
     document: &str,
     candidates: &[&Candidate],
-    none_allowed: bool,
+    (named_by, none_allowed): (NamedBy, bool),
 ) -> Map<String, Value> {
-    let listed = (1..).zip(candidates).map(|(number, Candidate { code, title, text, .. })| {
-        json!({ "number": number, "text": &**text, "title": &**title, "code": code })
+    let names = names(named_by, candidates);
+    let listed = (1..).zip(candidates).zip(names).map(|((number, candidate), name)| {
+        let Candidate { code, title, text, .. } = candidate;
+        json!({ "number": number, "name": name, "text": &**text, "title": &**title, "code": code })
     });
     let values = [
         ("mention", json!(words)),

@@ -107,52 +107,14 @@ impl Finetuning {
         &self.settings
     }
 
-    /// Trains an adapter, or a copy of the whole model, and writes its folder.
+    /// Writes the texts that an adapter is taught and measured on.
     ///
     /// # Errors
-    /// - [`Error::Training`] if no text is left to learn from; [`Error::Setting`] if a score is asked for and nothing is held out.
-    /// - Those of the prompt, of [`fit_watched`] and of writing.
-    pub fn train(
-        &self,
-        adapter: &AdapterSettings,
-        lessons: &Lessons<'_>,
-        folder: &ModelFolder,
-        watch: &mut dyn Watch,
-    ) -> Result<(History, Counts)> {
-        let Some(base) = &self.base else {
-            let mut model = LanguageModel::load(&self.folder, &self.device, false)?;
-            let trained = self.fit(&model.decoder, &model.parameters, adapter, lessons, folder, watch)?;
-            for name in COMPANIONS {
-                let (from, to) = (self.folder.join(name), folder.path().join(name));
-                if from.exists() {
-                    fs::copy(&from, &to).map_err(|e| Error::write(to, e))?;
-                }
-            }
-            model.save(folder.path())?;
-            return Ok(trained);
-        };
-        let mut decoder = base.decoder.clone();
-        let mut parameters = Parameters::new(&self.device, self.settings.fit.seed);
-        decoder.adapt(&mut parameters, &self.settings.lora)?;
-        let trained = self.fit(&decoder, &parameters, adapter, lessons, folder, watch)?;
+    /// - [`Error::Training`] if no text is left; [`Error::Setting`] if a score is asked for and nothing is held out, or the answer 0 of a
+    ///   prompt that has none. Those of the prompt, the encoder and the index.
+    pub fn prepare(&self, adapter: &AdapterSettings, lessons: &Lessons<'_>) -> Result<Prepared> {
         let prompt = adapter.prompt()?;
-        adapter::save(folder.path(), &parameters, &self.settings.lora, &prompt, (&self.folder, &self.hash))?;
-        Ok(trained)
-    }
-
-    /// Teaches a decoder, whose trained weights are `parameters`, an adapter's task.
-    fn fit(
-        &self,
-        decoder: &Decoder,
-        parameters: &Parameters,
-        adapter: &AdapterSettings,
-        lessons: &Lessons<'_>,
-        folder: &ModelFolder,
-        watch: &mut dyn Watch,
-    ) -> Result<(History, Counts)> {
-        let fit = &self.settings.fit;
-        let prompt = adapter.prompt()?;
-        let writer = Writer { chat: &self.chat, prompt: &prompt, max_tokens: self.settings.max_tokens, weight: 1 };
+        let writer = self.writer(&prompt);
         let mut counts = Counts::default();
         let (known, asked) = match adapter.task {
             Kind::Ner => (Vec::new(), Vec::new()),
@@ -168,25 +130,92 @@ impl Finetuning {
             ),
         };
         (counts.taught, counts.held_out) = (taught.len(), held_out.len());
-        if taught.is_empty() {
-            let reason = format!("none of {} notes gives a text to learn from", lessons.taught.len());
-            return Err(Error::Training { what: "an adapter", reason });
+        let of = match adapter.task {
+            Kind::Ner => ["notes"; 2].map(str::to_owned),
+            Kind::Rerank => [known.len(), asked.len()].map(|count| format!("notes, with {count} coded mentions,")),
+        };
+        let parts = [("to learn from", lessons.taught, &taught), ("held out", lessons.held_out, &held_out)];
+        for ((what, notes, texts), of) in parts.into_iter().zip(of) {
+            if texts.is_empty() && (what == "to learn from" || !notes.is_empty()) {
+                let (name, most) = (&adapter.name, self.settings.max_tokens);
+                let reason = format!("none of {} {of} {what} gives a text of at most {most} tokens", notes.len());
+                return Err(Error::Training { what: "an adapter", reason: format!("`{name}`: {reason}") });
+            }
         }
-        if held_out.is_empty() && !lessons.held_out.is_empty() {
-            let reason = format!("none of {} held-out notes gives a text to measure on", lessons.held_out.len());
-            return Err(Error::Training { what: "an adapter", reason });
-        }
-        let judge = self.judge(decoder, adapter, &prompt, lessons, &asked)?;
-        let examples = taught.iter().map(|(_, example)| example.clone()).collect();
+        let there = if adapter.task == Kind::Ner { lessons.held_out.len() } else { asked.len() };
+        let measurable = self.settings.best == Best::Loss || there > 0;
+        let expected = "loss, or a folder in `tune` to ask about";
+        check_setting(measurable, "finetune.best", expected, "score and nothing held out")?;
         let held_out = held_out.into_iter().map(|(_, example)| example).collect();
-        let mut task = AnswerTask::new(decoder.clone(), examples, held_out, fit.batch_tokens / 4);
+        Ok(Prepared { prompt, taught, held_out, known, asked, counts })
+    }
+
+    /// Trains an adapter, or a copy of the whole model, and writes its folder.
+    ///
+    /// # Errors
+    /// - Those of [`fit_watched`] and of writing; [`Error::ModelLoad`] if the base model's weights are no numbers.
+    pub fn train(
+        &self,
+        adapter: &AdapterSettings,
+        lessons: &Lessons<'_>,
+        prepared: &Prepared,
+        folder: &ModelFolder,
+        watch: &mut dyn Watch,
+    ) -> Result<History> {
+        let Some(base) = &self.base else {
+            let mut model = LanguageModel::load(&self.folder, &self.device, false)?;
+            let history = self.fit((&model.decoder, &model.parameters), adapter, lessons, prepared, folder, watch)?;
+            for name in COMPANIONS {
+                let (from, to) = (self.folder.join(name), folder.path().join(name));
+                if from.exists() {
+                    fs::copy(&from, &to).map_err(|e| Error::write(to, e))?;
+                }
+            }
+            model.save(folder.path())?;
+            return Ok(history);
+        };
+        let mut decoder = base.decoder.clone();
+        let mut parameters = Parameters::new(&self.device, self.settings.fit.seed);
+        decoder.adapt(&mut parameters, &self.settings.lora)?;
+        let history = self.fit((&decoder, &parameters), adapter, lessons, prepared, folder, watch)?;
+        let lora = &self.settings.lora;
+        adapter::save(folder.path(), &parameters, lora, &prepared.prompt, (&self.folder, &self.hash))?;
+        Ok(history)
+    }
+
+    fn writer<'a>(&'a self, prompt: &'a Prompt) -> Writer<'a> {
+        Writer { chat: &self.chat, prompt, max_tokens: self.settings.max_tokens, weight: 1 }
+    }
+
+    /// Teaches a decoder, whose trained weights are the parameters, an adapter's task.
+    fn fit(
+        &self,
+        (decoder, parameters): (&Decoder, &Parameters),
+        adapter: &AdapterSettings,
+        lessons: &Lessons<'_>,
+        prepared: &Prepared,
+        folder: &ModelFolder,
+        watch: &mut dyn Watch,
+    ) -> Result<History> {
+        let fit = &self.settings.fit;
+        let judge = self.judge(decoder, adapter, lessons, prepared)?;
+        let examples = prepared.taught.iter().map(|(_, example)| example.clone()).collect();
+        let mut task = AnswerTask::new(decoder.clone(), examples, prepared.held_out.clone(), fit.batch_tokens / 4);
         if adapter.task == Kind::Rerank && adapter.order == Order::Shuffled {
-            task = task.renewed(Box::new(|epoch| self.shuffled(&writer, &taught, epoch)), 0.0)?;
+            let writer = self.writer(&prepared.prompt);
+            task = task.renewed(Box::new(move |epoch| self.shuffled(&writer, prepared, epoch)), 0.0)?;
         }
         // The loop's own settings are held against the checkpoint's by the loop.
         let settings = FinetuneSettings { fit: FitSettings::default(), ..self.settings.clone() };
         task = task.set_by(&(&self.hash, adapter, settings)).judged(judge);
-        Ok((fit_watched(parameters, &mut task, fit, folder.place(), watch)?, counts))
+        fit_watched(parameters, &mut task, fit, folder.place(), watch).map_err(|e| match e {
+            Error::NotFinite { .. } => Error::ModelLoad {
+                name: self.folder.display().to_string(),
+                reason: "its weights hold a NaN, or numbers beyond all bounds: the first loss is no number".into(),
+                hint: "no step was taken yet, so it is no matter of the settings; copy the model again".into(),
+            },
+            other => other,
+        })
     }
 
     /// Makes the judge of a score, where one is asked for.
@@ -194,37 +223,27 @@ impl Finetuning {
         &self,
         decoder: &Decoder,
         adapter: &AdapterSettings,
-        prompt: &Prompt,
         lessons: &Lessons<'a>,
-        asked: &[Choice],
+        Prepared { prompt, asked, .. }: &Prepared,
     ) -> Result<Option<Judge<'a>>> {
         if self.settings.best == Best::Loss {
             return Ok(None);
         }
-        let there = if adapter.task == Kind::Ner { lessons.held_out.len() } else { asked.len() };
-        check_setting(
-            there > 0,
-            "finetune.best",
-            "loss, or a folder in `tune` to ask about",
-            "score and nothing held out",
-        )?;
-        let spread = judge::spread(there, self.settings.score_questions);
+        let spread = |there| judge::spread(there, self.settings.score_questions);
         let model = Arc::new(Own::new(decoder, self.chat.clone())?);
         Ok(Some(match adapter.task {
-            Kind::Ner => judge::extraction(model, prompt.clone(), spread.map(|at| &lessons.held_out[at]).collect()),
+            Kind::Ner => {
+                let notes = spread(lessons.held_out.len()).map(|at| &lessons.held_out[at]).collect();
+                judge::extraction(model, prompt.clone(), notes)
+            }
             Kind::Rerank => {
-                let choices = spread.map(|at| asked[at].clone()).collect();
+                let choices = spread(asked.len()).map(|at| asked[at].clone()).collect();
                 judge::selection(model, prompt.clone(), choices, adapter.order, adapter.candidates)
             }
         }))
     }
 
-    fn notes<'a>(
-        &self,
-        writer: &Writer<'_>,
-        notes: &'a [AnnotatedDocument],
-        counts: &mut Counts,
-    ) -> Result<Vec<Written<'a>>> {
+    fn notes(&self, writer: &Writer<'_>, notes: &[AnnotatedDocument], counts: &mut Counts) -> Result<Vec<Written>> {
         let mut examples = Vec::with_capacity(notes.len());
         for annotated in notes {
             let mut written = writer.note(&Note::of(annotated))?;
@@ -238,41 +257,54 @@ impl Finetuning {
         Ok(examples)
     }
 
-    fn choices<'a>(
+    fn choices(
         &self,
         writer: &Writer<'_>,
         adapter: &AdapterSettings,
-        choices: &'a [Choice],
+        choices: &[Choice],
         counts: &mut Counts,
-    ) -> Result<Vec<Written<'a>>> {
+    ) -> Result<Vec<Written>> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.fit.seed);
         let mut examples = Vec::with_capacity(choices.len());
-        for choice in choices {
+        for (number, choice) in choices.iter().enumerate() {
             let is_there = choice.candidates.iter().any(|candidate| candidate.code == choice.right);
             let written = match is_there || adapter.absent == Absent::None {
                 true => writer.choice(&choice.words, choice, adapter.order, &mut rng)?,
                 false => None,
             };
             counts.left_out += usize::from(written.is_none());
-            examples.extend(written.map(|example| (Some(choice), example)));
+            examples.extend(written.map(|example| (Some(number), example)));
         }
         Ok(examples)
     }
 
     /// Writes choices with their candidates in another order; one that does not fit so stays as it is.
-    fn shuffled(&self, writer: &Writer<'_>, taught: &[Written<'_>], epoch: usize) -> Result<Vec<Example>> {
+    fn shuffled(&self, writer: &Writer<'_>, prepared: &Prepared, epoch: usize) -> Result<Vec<Example>> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.fit.seed.wrapping_add(epoch as u64));
-        let mut again = |(choice, example): &Written<'_>| {
+        let mut again = |(number, example): &Written| {
+            let choice = number.map(|number| &prepared.known[number]);
             let other =
                 choice.map(|choice| writer.choice(&choice.words, choice, Order::Shuffled, &mut rng)).transpose()?;
             Ok(other.flatten().unwrap_or_else(|| example.clone()))
         };
-        taught.iter().map(&mut again).collect()
+        prepared.taught.iter().map(&mut again).collect()
     }
 }
 
-/// A text, and the choice that it stands for.
-type Written<'a> = (Option<&'a Choice>, Example);
+/// A text, and the number of the choice that it stands for.
+type Written = (Option<usize>, Example);
+
+/// What an adapter is taught and measured on.
+pub struct Prepared {
+    prompt: Prompt,
+    taught: Vec<Written>,
+    held_out: Vec<Example>,
+    /// Choices that texts were written of, and those to be judged by.
+    known: Vec<Choice>,
+    asked: Vec<Choice>,
+    /// What became of the texts.
+    pub counts: Counts,
+}
 
 /// Takes words from a note's start until what is left can be written; a diagnosis that is cut goes.
 fn longest_rest(

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     llm::chat::{AnsweredChat, Chat},
     prompt::{Prompt, python_list},
-    rerank::llm::{NONE, name, select_variables},
+    rerank::llm::{NONE, names, select_variables},
 };
 
 /// Parts into which notes are cut, so that no mention finds itself.
@@ -60,7 +60,7 @@ impl Lessons<'_> {
 pub struct Writer<'a> {
     /// The model's chat template.
     pub chat: &'a Chat,
-    /// Asks for the diagnoses of a note, or for the number of a candidate.
+    /// Asks for the diagnoses of a note, or for the candidate that fits.
     pub prompt: &'a Prompt,
     /// Longest text, in tokens.
     pub max_tokens: usize,
@@ -90,11 +90,12 @@ impl Writer<'_> {
         }
         let place = candidates.iter().position(|candidate| candidate.code == choice.right);
         let answer = match place {
-            Some(place) => name(self.prompt.named_by(), place, candidates[place]),
+            Some(place) => names(self.prompt.named_by(), &candidates).swap_remove(place),
             None if self.prompt.none_allowed() => NONE.to_owned(),
             None => return Ok(None),
         };
-        let variables = select_variables(words, &choice.note, &candidates, self.prompt.none_allowed());
+        let asked = (self.prompt.named_by(), self.prompt.none_allowed());
+        let variables = select_variables(words, &choice.note, &candidates, asked);
         let messages = self.prompt.render(&Value::Object(variables), &[])?;
         Ok(self.fitting(self.chat.answered(&messages, &answer)?))
     }

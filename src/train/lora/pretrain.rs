@@ -79,7 +79,7 @@ pub struct PretrainSettings {
     pub sizes: Sizes,
     /// Prompt that asks for the diagnoses of a note. Default `ner-short-ru`.
     pub extract: String,
-    /// Prompt that asks for the number of a candidate. Default `select-short-ru`.
+    /// Prompt that asks for the candidate that fits. Default `select-short-ru`.
     pub select: String,
     /// Candidates offered. Default 15.
     pub candidates: usize,
@@ -205,7 +205,9 @@ pub fn pretrain(
     let judges = judges.into_iter().filter(|_| !held_out.is_empty());
     let task = AnswerTask::new(model.decoder.clone(), Vec::new(), answers, settings.fit.batch_tokens / 4);
     let task = task.renewed(Box::new(|epoch| pretraining.epoch(epoch)), settings.prompt_weight)?;
-    let mut task = task.judged(judges);
+    // The loop's own settings are held against the checkpoint's by the loop.
+    let described = PretrainSettings { fit: FitSettings::default(), ..settings.clone() };
+    let mut task = task.set_by(&described).judged(judges);
     let history = fit_watched(&model.parameters, &mut task, &settings.fit, folder.place(), watch)?;
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         let bytes = fs::read(words.join(name)).map_err(|e| Error::read(words.join(name), e))?;
