@@ -66,7 +66,7 @@ impl Own {
                 let parser = parser.map_err(|_| refused("the constraint cannot be put on this text"))?;
                 self.speak(&prompt, max_tokens, Some(Matcher::new(Ok(parser))))
             }
-            Constraint::Choice { labels } => self.choose(&prompt, labels),
+            Constraint::Choice { labels } => self.choose(&prompt, room, labels),
         }
     }
 
@@ -98,11 +98,14 @@ impl Own {
         Ok(Answer { text: self.text(&ids), finish, tokens, choice: None, prompt_tokens, answer_tokens })
     }
 
-    /// Reads the distribution over `labels`.
-    fn choose(&self, prompt: &[u32], labels: &[String]) -> Result<Answer> {
+    /// Reads the distribution over `labels`; `room` is the most tokens that an answer may have.
+    fn choose(&self, prompt: &[u32], room: usize, labels: &[String]) -> Result<Answer> {
         let sequences: Vec<Vec<u32>> =
             labels.iter().map(|label| self.chat.answer_start(label)).collect::<Result<_>>()?;
         let trie = LabelTrie::new(&sequences).ok_or_else(|| refused("the tokenizer cannot tell the labels apart"))?;
+        if room <= trie.depth() {
+            return Err(refused("the context has no room for the answer"));
+        }
         let mut cache = Cache::default();
         let root = self.logits(prompt, &mut cache)?;
         let mut read = Read::new();
