@@ -1,36 +1,31 @@
 //! `noso train lora`.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
 use anyhow::bail;
-use serde::{Deserialize, Serialize};
 
 use super::{
     card::Card,
     fit::Bar,
+    job::{DescribedAdapter, Job},
     manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
     artifact::write_atomic,
-    catalog::Catalog,
-    cli::{DONE, corpus::load_annotated, load_catalog},
-    config::Device,
-    data::AnnotatedDocument,
-    embed::{Embed, bert::device, ngram::NgramEncoder},
+    cli::DONE,
+    config::RerankConfig,
+    embed::bert::device,
     error::{Error, Result, check_setting},
     nn::{
         decoder::Lora,
-        fit::{History, ModelFolder, fingerprint},
+        fit::{History, ModelFolder},
     },
     train::lora::{
         adapter,
         finetune::{Counts, Finetuning},
-        lessons::Lessons,
         pretrain::{PretrainSettings, pretrain},
         settings::{AdapterSettings, Best, FinetuneSettings, Kind},
     },
@@ -71,44 +66,12 @@ pub struct Args {
     resume: bool,
 }
 
-/// A job: adapters for a base model, or a model from nothing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Job {
-    /// Annotated folders to learn from.
-    corpus: Vec<PathBuf>,
-    /// Whose texts they are; the model card says so.
-    attribution: Option<String>,
-    /// Annotated folders to choose the best checkpoint on.
-    #[serde(default)]
-    tune: Vec<PathBuf>,
-    /// Catalogue whose codes are candidates. Default: the shipped one.
-    catalog: Option<PathBuf>,
-    /// Where it runs. Default `auto`.
-    #[serde(default = "auto")]
-    device: Device,
-    /// Folder of the base model.
-    base: Option<PathBuf>,
-    /// Adapters.
-    #[serde(default)]
-    adapter: Vec<AdapterSettings>,
-    /// How adapters are trained.
-    #[serde(default)]
-    finetune: FinetuneSettings,
-    /// A model from nothing.
-    pretrain: Option<PretrainSettings>,
-}
-
-fn auto() -> Device {
-    Device::Auto
-}
-
 /// Trains and writes.
 ///
 /// # Errors
 /// If the file is no job, a corpus cannot be read or teaches nothing, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut job = args.job()?;
+    let mut job = Job::load(&args.config)?;
     job.finetune.full |= args.full;
     let ran = match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
@@ -126,22 +89,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    fn job(&self) -> Result<Job> {
-        let text = std::fs::read_to_string(&self.config).map_err(|e| Error::read(&self.config, e))?;
-        let wrong = |e: toml::de::Error| Error::Parse {
-            what: "job",
-            path: self.config.clone(),
-            line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
-            expected: "a job's keys and values".into(),
-            got: e.message().to_owned(),
-        };
-        toml::from_str::<Job>(&text).map_err(wrong)?; // tells the line of what is wrong
-        let mut table: toml::Table = toml::from_str(&text).map_err(wrong)?;
-        over_defaults(&mut table, "finetune", &FinetuneSettings::default());
-        over_defaults(&mut table, "pretrain", &PretrainSettings::default());
-        table.try_into().map_err(wrong)
-    }
-
     /// Keeps the job's file with the run.
     fn keep(&self, folder: &ModelFolder) -> Result<()> {
         let text = std::fs::read(&self.config).map_err(|e| Error::read(&self.config, e))?;
@@ -209,66 +156,6 @@ impl Args {
     }
 }
 
-/// Puts the settings of a section over the job's defaults, those of its parts over theirs: what is left out of `[finetune.fit]` is as the
-/// job has it, not as every training has.
-fn over_defaults(job: &mut toml::Table, section: &str, defaults: &impl Serialize) {
-    let Some(toml::Value::Table(given)) = job.get_mut(section) else { return };
-    let Ok(toml::Value::Table(mut all)) = toml::Value::try_from(defaults) else { return };
-    for (key, value) in std::mem::take(given) {
-        match (all.get_mut(&key), value) {
-            (Some(toml::Value::Table(part)), toml::Value::Table(more)) => part.extend(more),
-            (_, value) => drop(all.insert(key, value)),
-        }
-    }
-    *given = all;
-}
-
-/// What a manifest says of a training.
-#[derive(Serialize)]
-struct Described<'a, S> {
-    #[serde(flatten)]
-    settings: &'a S,
-    /// Fingerprints of what candidates are looked up in and by.
-    catalog: String,
-    encoder: &'a str,
-}
-
-/// What it says of an adapter.
-#[derive(Serialize)]
-struct DescribedAdapter<'a> {
-    base: &'a Path,
-    base_hash: &'a str,
-    adapter: &'a AdapterSettings,
-    /// Fingerprint of what it is asked.
-    prompt: String,
-    finetune: &'a FinetuneSettings,
-}
-
-/// What a job learns from.
-struct Read {
-    taught: Vec<AnnotatedDocument>,
-    tune: Vec<AnnotatedDocument>,
-    catalog: Arc<Catalog>,
-    encoder: Arc<dyn Embed>,
-}
-
-impl Read {
-    fn lessons(&self) -> Lessons<'_> {
-        Lessons { taught: &self.taught, held_out: &self.tune, catalog: &self.catalog, encoder: &self.encoder }
-    }
-
-    fn described<'a, S>(&'a self, settings: &'a S) -> Described<'a, S> {
-        Described { settings, catalog: self.catalog.fingerprint(), encoder: self.encoder.fingerprint() }
-    }
-
-    fn fingerprint(&self) -> u64 {
-        let all = self.taught.iter().chain(&self.tune);
-        let said =
-            all.map(|AnnotatedDocument { document, entities }| (document.text.as_str(), format!("{entities:?}")));
-        fingerprint(said.collect::<Vec<_>>())
-    }
-}
-
 impl Job {
     fn card<'a>(
         &'a self,
@@ -307,6 +194,8 @@ impl Job {
         // An adapter's folder holds the prompt, a whole model's does not.
         let prompt = adapter.prompt.as_deref().filter(|_| settings.full);
         let prompt = prompt.map(|name| format!(" --set {option}.llm.prompt={name}"));
+        let fewer = adapter.task == Kind::Rerank && adapter.candidates != RerankConfig::default().candidates;
+        let offered = fewer.then(|| format!(" --set rerank.candidates={}", adapter.candidates));
         Card {
             name: adapter.name.clone(),
             base: (!settings.full).then_some(base),
@@ -316,7 +205,11 @@ impl Job {
             settings: trained,
             fit: &settings.fit,
             history,
-            usage: format!("noso code --pipeline llm {model}{} 'Хр. гастрит'", prompt.unwrap_or_default()),
+            usage: format!(
+                "noso code --pipeline llm {model}{}{} 'Хр. гастрит'",
+                prompt.unwrap_or_default(),
+                offered.unwrap_or_default()
+            ),
         }
     }
 
@@ -350,85 +243,5 @@ impl Job {
                 sizes.positions
             ),
         }
-    }
-
-    fn read(&self) -> anyhow::Result<Read> {
-        let load = |folders: &[PathBuf]| -> anyhow::Result<Vec<AnnotatedDocument>> {
-            let all = folders.iter().map(|folder| load_annotated(folder)).collect::<anyhow::Result<Vec<_>>>()?;
-            Ok(all.concat())
-        };
-        let catalog = load_catalog(self.catalog.as_deref())?;
-        let (taught, tune) = (load(&self.corpus)?, load(&self.tune)?);
-        let known: HashSet<&str> = taught.iter().map(|annotated| annotated.document.text.as_str()).collect();
-        let both = tune.iter().filter(|annotated| known.contains(annotated.document.text.as_str())).count();
-        if both > 0 {
-            eprintln!(
-                "warning: {both} of {} notes in `tune` are in `corpus`, too: they flatter what was taught",
-                tune.len()
-            );
-        }
-        Ok(Read { taught, tune, catalog: Arc::new(catalog), encoder: Arc::new(NgramEncoder::shipped()?) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::fit::{Schedule, WarmUp};
-
-    fn read(text: &str) -> Result<Job> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        Args { config: file.path().to_owned(), output: PathBuf::new(), full: false, resume: false }.job()
-    }
-
-    #[test]
-    fn the_job_in_the_help_has_every_key_at_its_default() {
-        let Job { adapter, finetune, pretrain, .. } = read(include_str!("job.toml")).unwrap();
-        assert_eq!((finetune, pretrain), (FinetuneSettings::default(), None));
-        let short = read(
-            "corpus = []\nadapter = [{ name = \"ner\", task = \"ner\" }, { name = \"rerank\", task = \"rerank\" }]",
-        )
-        .unwrap();
-        for (long, short) in adapter.iter().zip(&short.adapter) {
-            assert_eq!(long.prompt().unwrap(), short.prompt().unwrap());
-            assert_eq!(*long, AdapterSettings { prompt: long.prompt.clone(), ..short.clone() });
-        }
-        let (_, rest) = include_str!("job.toml").split_once("# [pretrain]\n").unwrap();
-        let rest: String = rest.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-        let Job { pretrain, .. } = read(&format!("corpus = []\n[pretrain]\n{rest}")).unwrap();
-        assert_eq!(pretrain, Some(PretrainSettings::default()));
-        // Every key that there is stands in it.
-        let (help, mut keys) = (include_str!("job.toml"), Vec::new());
-        let defaults = (FinetuneSettings::default(), PretrainSettings::default());
-        for value in [serde_json::to_value(defaults.0).unwrap(), serde_json::to_value(defaults.1).unwrap()] {
-            let mut open = vec![value];
-            while let Some(serde_json::Value::Object(part)) = open.pop() {
-                part.into_iter().for_each(|(key, value)| {
-                    keys.push(key);
-                    if value.is_object() {
-                        open.push(value)
-                    }
-                });
-            }
-        }
-        let missing: Vec<&String> = keys.iter().filter(|key| !help.contains(key.as_str())).collect();
-        assert!(missing.is_empty(), "{missing:?}");
-    }
-
-    #[test]
-    fn what_a_job_leaves_out_is_the_jobs_own_default() {
-        let job = "corpus = []\n[finetune.lora]\nrank = 4\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
-        let Job { finetune, pretrain, .. } = read(job).unwrap();
-        let fit = &finetune.fit;
-        assert_eq!((fit.epochs, fit.batch, fit.accumulation, fit.warm_up), (3, 2, 8, WarmUp::Steps(5)));
-        assert_eq!(finetune.lora, Lora { rank: 4, ..Lora::default() });
-        let pretrain = pretrain.unwrap();
-        assert_eq!((pretrain.examples, pretrain.fit.seed, pretrain.fit.batch), (9, 7, 24));
-        assert_eq!(pretrain.fit.schedule, Schedule::Cosine);
-
-        let told = read("corpus = []\n[finetune.fit]\nepoch = 3\n").unwrap_err();
-        assert!(told.to_string().contains(":3:") && told.to_string().contains("epoch"), "{told}");
-        assert!(told.hint().unwrap().contains("--help"));
     }
 }

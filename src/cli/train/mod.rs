@@ -8,8 +8,9 @@ mod encoder;
 #[cfg(feature = "neural")]
 mod fit;
 #[cfg(feature = "neural")]
-mod linker;
+mod job;
 #[cfg(feature = "neural")]
+mod linker;
 mod lora;
 #[cfg(feature = "neural")]
 mod manifest;

@@ -85,7 +85,9 @@ impl AdapterSettings {
     pub fn check(&self) -> Result<()> {
         let range = (1..=1000).contains(&self.candidates);
         check_setting(range, "adapter.candidates", "a whole number from 1 to 1000", self.candidates)?;
-        self.prompt().map(drop)
+        let prompt = self.prompt()?;
+        let can_be_said = self.task == Kind::Ner || self.absent == Absent::Drop || prompt.none_allowed();
+        check_setting(can_be_said, "adapter.absent", "drop, or a prompt with `none_allowed = true`", "none")
     }
 
     /// Loads the prompt that is taught.
