@@ -221,6 +221,8 @@ pub struct SelectConfig {
     pub order: Order,
     /// Whether 0, none of these, may be answered. Default: as the prompt says.
     pub none_allowed: Option<bool>,
+    /// Weight of retrieval's scores beside the model's distribution, where it tells one: 0, the model alone (the paper's), to 1. Default 0.
+    pub prior: f64,
     /// Whether an index entry with the mention's words is taken without asking. Default yes, as in the paper.
     pub direct_match: bool,
     /// What an answer that cannot be used leads to. Default `reject`.
@@ -284,6 +286,7 @@ impl Default for SelectConfig {
             decoding: SelectDecoding::Choice,
             order: Order::Ranked,
             none_allowed: None,
+            prior: 0.0,
             direct_match: true,
             on_bad_answer: OnBadAnswer::Reject,
             span: ReportedSpan::Mention,
@@ -338,6 +341,7 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
     for (key, value, most) in [
         ("ner.llm.temperature", extract.temperature, 2.0),
         ("rerank.llm.temperature", select.temperature, 2.0),
+        ("rerank.llm.prior", select.prior, 1.0),
         ("second_look.below", f64::from(second_look.below), 1.0),
     ] {
         if !(0.0..=most).contains(&value) {

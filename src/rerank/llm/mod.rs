@@ -116,18 +116,25 @@ impl LlmRerank {
             let mut shares = vec![0.0; question.candidates.len()];
             let places = answers.places.iter().zip(told);
             places.for_each(|(place, share)| place.iter().for_each(|&place| shares[place] = *share));
-            shares
+            weighed(shares, question.candidates, self.settings.prior)
         });
-        let chosen = label.and_then(|label| answers.places[label]);
+        let mut chosen = label.and_then(|label| answers.places[label]);
+        if let Some(shares) = shares.as_deref().filter(|_| self.settings.prior > 0.0) {
+            let none = 1.0 - shares.iter().sum::<f32>();
+            let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]).then(b.cmp(&a)));
+            chosen = best.filter(|&best| shares[best] >= none);
+        }
         let outcome = match (label, chosen) {
             (None, _) => "not usable".to_owned(),
             (_, None) => "none of these".to_owned(),
             (_, Some(place)) => question.candidates[place].code.to_string(),
         };
-        let confidence = label.and_then(|label| match told {
-            Some(told) => told.get(label).copied(),
-            None => asked.answer.probability(),
-        });
+        let confidence = match (label, &shares, chosen) {
+            (None, ..) => None,
+            (_, Some(shares), Some(place)) => shares.get(place).copied(),
+            (_, Some(shares), None) => Some(1.0 - shares.iter().sum::<f32>()),
+            (_, None, _) => asked.answer.probability(),
+        };
         Selection {
             chosen,
             bad_answer: label.is_none(),
@@ -253,6 +260,26 @@ impl LlmRerank {
         }
         Ok(coded)
     }
+}
+
+/// Multiplies a model's distribution over candidates with that of retrieval's scores, each to the power of its weight. The probability that
+/// any of them fits stays the model's.
+fn weighed(mut shares: Vec<f32>, candidates: &[Candidate], prior: f64) -> Vec<f32> {
+    let of_scores: f64 = candidates.iter().map(|candidate| f64::from(candidate.score.max(0.0))).sum();
+    if prior == 0.0 || of_scores <= 0.0 {
+        return shares;
+    }
+    let before: f64 = shares.iter().map(|share| f64::from(*share)).sum();
+    let both = shares.iter().zip(candidates).map(|(share, candidate)| {
+        let score = f64::from(candidate.score.max(0.0)) / of_scores;
+        f64::from(*share).powf(1.0 - prior) * score.powf(prior)
+    });
+    let both: Vec<f64> = both.collect();
+    let after: f64 = both.iter().sum();
+    if after > 0.0 {
+        shares.iter_mut().zip(both).for_each(|(share, both)| *share = (both / after * before) as f32);
+    }
+    shares
 }
 
 /// A mention on its way to a code.
@@ -395,6 +422,19 @@ mod tests {
         let asked = model.requests()[0].messages.last().unwrap().content.clone();
         assert!(labels[1..].iter().all(|label| asked.contains(&format!("- {label}\n"))), "{asked}");
         assert!(model.requests()[3].max_tokens >= TITLE_TOKENS);
+    }
+
+    #[test]
+    fn retrieval_s_scores_weigh_in_as_far_as_they_may() {
+        let mut candidates =
+            [("S60.8", "Ушиб"), ("S60.0", "Ушиб пальца")].map(|(code, title)| candidate(code, title, 0));
+        candidates[0].score = 9.0;
+        let weighed = |prior| weighed(vec![0.2, 0.6], &candidates, prior);
+        assert_eq!(weighed(0.0), [0.2, 0.6]);
+        // √(0.2 · 0.9) to √(0.6 · 0.1), of the 0.8 that the model gives to both.
+        let [first, second] = weighed(0.5)[..] else { panic!() };
+        assert!((first + second - 0.8).abs() < 1e-6 && (first / second - 3f32.sqrt()).abs() < 1e-4, "{first} {second}");
+        assert!((weighed(1.0)[0] - 0.72).abs() < 1e-6);
     }
 
     #[test]
