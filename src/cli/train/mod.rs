@@ -11,6 +11,7 @@ mod fit;
 mod job;
 #[cfg(feature = "neural")]
 mod linker;
+#[cfg(feature = "neural")]
 mod lora;
 #[cfg(feature = "neural")]
 mod manifest;
