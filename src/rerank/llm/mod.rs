@@ -2,20 +2,24 @@
 //! fits best.
 
 mod question;
+mod selection;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use self::question::{Answers, offered};
-pub use self::question::{NONE, Question, names, select_variables};
+pub use self::{
+    question::{NONE, Question, names, select_variables},
+    selection::Selection,
+};
 use super::{Linking, Rerank};
 use crate::{
     config::{OnBadAnswer, ReportedSpan, SelectConfig, SelectDecoding},
-    data::{Candidate, Coded, Coding, DecidedBy, Document, Exchange, FaultyAnswer, Mention, Span, Step, Trace},
+    data::{Candidate, Coded, Coding, DecidedBy, Document, Mention, Span, Trace},
     error::Result,
     icd::IcdCode,
-    llm::{Asked, Constraint, Generate, Request, ask},
+    llm::{Constraint, Generate, Request, ask},
     prompt::{NamedBy, Prompt, Shot},
 };
 
@@ -33,23 +37,6 @@ pub struct LlmRerank {
     candidates: usize,
     /// Examples shown before every question.
     shots: Vec<Shot>,
-}
-
-/// What the model chose.
-#[derive(Debug, Clone)]
-pub struct Selection {
-    /// Place of the candidate, or `None` if none fits or the answer could not be used.
-    pub chosen: Option<usize>,
-    /// Whether a bad answer stands behind the choice.
-    pub bad_answer: bool,
-    /// Probability of the choice, in `[0, 1]`; 0 where the model does not tell.
-    pub confidence: f32,
-    /// Probability of each candidate, where the model tells.
-    pub shares: Option<Vec<f32>>,
-    /// Question and answer.
-    pub exchange: Exchange,
-    /// What was wrong with the answer.
-    pub faults: Vec<FaultyAnswer>,
 }
 
 impl LlmRerank {
@@ -75,7 +62,12 @@ impl LlmRerank {
     pub fn select(&self, questions: &[Question<'_>]) -> Vec<Result<Selection>> {
         let requests = questions.iter().map(|question| self.request(question)).collect();
         let outcomes = ask(self.model.as_ref(), requests).into_iter();
-        outcomes.zip(questions).map(|(outcome, question)| Ok(self.read(question, outcome?))).collect()
+        outcomes
+            .zip(questions)
+            .map(|(outcome, question)| {
+                Ok(Selection::read(&self.answers(question), question, outcome?, self.settings.prior))
+            })
+            .collect()
     }
 
     fn none_allowed(&self) -> bool {
@@ -106,43 +98,6 @@ impl LlmRerank {
         let candidates: Vec<&Candidate> = order.map(|place| &question.candidates[place]).collect();
         let asked = (self.prompt.named_by(), self.none_allowed());
         select_variables(question.words, &question.document.text, &candidates, asked)
-    }
-
-    fn read(&self, question: &Question<'_>, asked: Asked) -> Selection {
-        let answers = self.answers(question);
-        let (label, faults) = answers.read(&asked.answer.text);
-        let told = asked.answer.choice.as_deref().filter(|told| told.len() == answers.labels.len());
-        let shares = told.map(|told| {
-            let mut shares = vec![0.0; question.candidates.len()];
-            let places = answers.places.iter().zip(told);
-            places.for_each(|(place, share)| place.iter().for_each(|&place| shares[place] = *share));
-            weighed(shares, question.candidates, self.settings.prior)
-        });
-        let mut chosen = label.and_then(|label| answers.places[label]);
-        if let Some(shares) = shares.as_deref().filter(|_| self.settings.prior > 0.0) {
-            let none = 1.0 - shares.iter().sum::<f32>();
-            let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]).then(b.cmp(&a)));
-            chosen = best.filter(|&best| shares[best] >= none);
-        }
-        let outcome = match (label, chosen) {
-            (None, _) => "not usable".to_owned(),
-            (_, None) => "none of these".to_owned(),
-            (_, Some(place)) => question.candidates[place].code.to_string(),
-        };
-        let confidence = match (label, &shares, chosen) {
-            (None, ..) => None,
-            (_, Some(shares), Some(place)) => shares.get(place).copied(),
-            (_, Some(shares), None) => Some(1.0 - shares.iter().sum::<f32>()),
-            (_, None, _) => asked.answer.probability(),
-        };
-        Selection {
-            chosen,
-            bad_answer: label.is_none(),
-            confidence: confidence.unwrap_or(0.0),
-            shares,
-            exchange: asked.note(Step::Select, Some(question.span), outcome, confidence),
-            faults,
-        }
     }
 
     /// Makes a coding of what the model chose among `candidates`: the chosen one comes first, the others by their
@@ -260,26 +215,6 @@ impl LlmRerank {
         }
         Ok(coded)
     }
-}
-
-/// Multiplies a model's distribution over candidates with that of retrieval's scores, each to the power of its weight. The probability that
-/// any of them fits stays the model's.
-fn weighed(mut shares: Vec<f32>, candidates: &[Candidate], prior: f64) -> Vec<f32> {
-    let of_scores: f64 = candidates.iter().map(|candidate| f64::from(candidate.score.max(0.0))).sum();
-    if prior == 0.0 || of_scores <= 0.0 {
-        return shares;
-    }
-    let before: f64 = shares.iter().map(|share| f64::from(*share)).sum();
-    let both = shares.iter().zip(candidates).map(|(share, candidate)| {
-        let score = f64::from(candidate.score.max(0.0)) / of_scores;
-        f64::from(*share).powf(1.0 - prior) * score.powf(prior)
-    });
-    let both: Vec<f64> = both.collect();
-    let after: f64 = both.iter().sum();
-    if after > 0.0 {
-        shares.iter_mut().zip(both).for_each(|(share, both)| *share = (both / after * before) as f32);
-    }
-    shares
 }
 
 /// A mention on its way to a code.
@@ -422,19 +357,6 @@ mod tests {
         let asked = model.requests()[0].messages.last().unwrap().content.clone();
         assert!(labels[1..].iter().all(|label| asked.contains(&format!("- {label}\n"))), "{asked}");
         assert!(model.requests()[3].max_tokens >= TITLE_TOKENS);
-    }
-
-    #[test]
-    fn retrieval_s_scores_weigh_in_as_far_as_they_may() {
-        let mut candidates =
-            [("S60.8", "Ушиб"), ("S60.0", "Ушиб пальца")].map(|(code, title)| candidate(code, title, 0));
-        candidates[0].score = 9.0;
-        let weighed = |prior| weighed(vec![0.2, 0.6], &candidates, prior);
-        assert_eq!(weighed(0.0), [0.2, 0.6]);
-        // √(0.2 · 0.9) to √(0.6 · 0.1), of the 0.8 that the model gives to both.
-        let [first, second] = weighed(0.5)[..] else { panic!() };
-        assert!((first + second - 0.8).abs() < 1e-6 && (first / second - 3f32.sqrt()).abs() < 1e-4, "{first} {second}");
-        assert!((weighed(1.0)[0] - 0.72).abs() < 1e-6);
     }
 
     #[test]
