@@ -62,3 +62,5 @@ for order in ranked shuffled; do
     choice "taught-ranked-$order" "${ranked[@]}" --set "rerank.llm.order=$order"
     choice "taught-shuffled-$order" "${shuffled[@]}" --set "rerank.llm.order=$order"
 done
+# 0.8 was chosen on the held-out notes of scripts/train_lm.sh.
+choice taught-ranked-prior "${ranked[@]}" --set rerank.llm.prior=0.8
