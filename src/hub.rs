@@ -1,6 +1,6 @@
 //! Models by name: a path or a hub id comes in, the folder or file on this machine leaves.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -16,7 +16,8 @@ pub struct Files {
     pub wanted: fn(&str, &[&str]) -> bool,
 }
 
-/// Finds `name`: a path, or a hub id (`owner/model`) in the Hugging Face cache of this machine.
+/// Finds `name`: a path, also one within `NOSO_HOME`, beside the executable or in its checkout, or in `models/` there; or a hub id
+/// (`owner/model`) in the Hugging Face cache of this machine.
 ///
 /// The cache is `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`; its `main` is taken. A model that is not
 /// there is downloaded if the hub can be reached, this build can download (feature `llm`) and `HF_HUB_OFFLINE` is not set.
@@ -27,6 +28,9 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.exists() {
         return Ok(path.to_owned());
+    }
+    if let Some(found) = at_home(path, &homes()) {
+        return Ok(found);
     }
     let failed = |reason: &str, hint: String| Err((files.error)(name.to_owned(), reason.to_owned(), hint));
     if name.is_empty() {
@@ -44,6 +48,23 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
         },
         _ => failed("there is no such file or folder", files.hint.to_owned()),
     }
+}
+
+/// Returns the folders that may hold models by name, the first to be searched first.
+fn homes() -> Vec<PathBuf> {
+    let executable = std::env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
+    let mut homes: Vec<PathBuf> = std::env::var_os("NOSO_HOME").map(PathBuf::from).into_iter().collect();
+    homes.extend(executable.parent().map(Path::to_owned));
+    homes.extend(executable.ancestors().find(|folder| folder.join("Cargo.toml").exists()).map(Path::to_owned));
+    homes
+}
+
+/// Finds a relative path within one of some folders, or in `models/` there.
+fn at_home(path: &Path, homes: &[PathBuf]) -> Option<PathBuf> {
+    let is_name =
+        path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)));
+    let places = homes.iter().filter(|_| is_name).flat_map(|home| [home.join(path), home.join("models").join(path)]);
+    places.into_iter().find(|place| place.exists())
 }
 
 /// Finds a hub id in the Hugging Face cache of this machine.
@@ -84,4 +105,24 @@ fn download(id: &str, files: &Files) -> Result<PathBuf> {
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
     let reason = "it is not in the cache, and this build does not download".to_owned();
     Err((files.error)(id.to_owned(), reason, ABSENT.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_at_home_first_found_first() {
+        let root = tempfile::tempdir().unwrap();
+        let homes = ["first", "second"].map(|home| root.path().join(home));
+        let found = |name: &str| at_home(Path::new(name), &homes);
+        std::fs::create_dir_all(homes[1].join("models/owner/model")).unwrap();
+        assert_eq!(found("owner/model"), Some(homes[1].join("models/owner/model")));
+        assert_eq!(found("models/owner/model"), Some(homes[1].join("models/owner/model")));
+        std::fs::create_dir_all(homes[0].join("owner/model")).unwrap();
+        assert_eq!(found("owner/model"), Some(homes[0].join("owner/model")));
+        for absent in ["", "model", "../second/models", "./owner/model/.."] {
+            assert_eq!(found(absent), None, "{absent}");
+        }
+    }
 }

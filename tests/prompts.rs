@@ -97,6 +97,21 @@ fn none_of_these_is_offered_as_the_file_says_unless_the_question_says_otherwise(
 }
 
 #[test]
+fn that_the_first_are_likelier_is_said_of_ranked_candidates_only() {
+    for (name, said) in [("select-ru", "тем он вероятнее"), ("select-guidelines-en", "the likelier it is")]
+    {
+        let prompt = Prompt::load(name).unwrap();
+        for (ranked, expected) in [(json!(true), true), (json!(false), false)] {
+            let mut asked = question(Task::Select);
+            asked["ranked"] = ranked;
+            let system = &prompt.render(&asked, &[]).unwrap()[0].content;
+            assert_eq!(system.contains(said), expected, "{system}");
+            assert!(!system.contains(";\n\n-"), "{system}");
+        }
+    }
+}
+
+#[test]
 fn shots_of_the_question_replace_the_examples() {
     let prompt = Prompt::load("ner-few-shot-ru").unwrap();
     let shot = Shot {

@@ -192,10 +192,11 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
         (named.replace("candidates = 3", "candidates = 0"), "adapter.candidates"),
         (named.replace("name = \"ner\"", "name = \".\""), "adapter `.`"),
         (adapters("score_questions = 0", ""), "finetune.score_questions"),
-        (named.replace("base = \"model\"", "base = \"nowhere\""), "failed to read nowhere"),
+        (named.replace("base = \"model\"", "base = \"nowhere\""), "nowhere"),
         (named.replace("select-short-ru", "ner-ru"), "expected a prompt with task select"),
         (NEW.replace("candidates = 3", "candidates = 3\nmax_tokens = 5"), "`pretrain.max_tokens`"),
-        (String::new(), "expected either `base`"),
+        (String::new(), "setting `base`: expected it with one `adapter` or more, or `pretrain` alone, got neither"),
+        (format!("base = \"model\"\n{NEW}"), "got base and pretrain"),
     ];
     for (number, (job, expected)) in cases.iter().enumerate() {
         let output = format!("refused-{number}");
@@ -260,9 +261,10 @@ fn a_finished_adapter_is_not_made_another_by_other_settings() {
     let unfinished = manifest.replace("\"outcome\"", "\"was\"");
     for (old, new, expected) in changes {
         fs::write(TRAINED.path("kept/ner/training/manifest.json"), &unfinished).unwrap();
+        let told_before = records();
         let (told, done) = TRAINED.train(&job.replace(old, new), "kept", &["--resume"]);
         assert!(!done && told.contains(expected), "{new}: {told}");
-        assert_eq!(weights(), before);
+        assert!(weights() == before && records() == told_before, "{new}");
     }
 }
 

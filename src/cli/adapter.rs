@@ -7,7 +7,10 @@ use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{DONE, FINISHED_WITH_FAILURES, Format};
-use crate::llm::merge::{self, AdapterInfo, Merge, cache_folder};
+use crate::llm::{
+    hub,
+    merge::{self, AdapterInfo, Merge, cache_folder},
+};
 
 /// Describe a LoRA adapter, or merge it into a model
 #[derive(Debug, clap::Args)]
@@ -49,9 +52,9 @@ Example: a model for another program, with the adapter inside
   noso adapter merge --model models/Qwen2.5-7B-Instruct --adapter adapters/ner \\
       --output models/qwen-ner")]
 struct MergeArgs {
-    /// Folder of the model, with config.json and safetensors files
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    /// Folder or hub id of the model, with config.json and safetensors files
+    #[arg(long)]
+    model: String,
     /// Folder of the adapter
     #[arg(long, value_name = "DIR")]
     adapter: PathBuf,
@@ -113,7 +116,7 @@ fn modules_by_kind(modules: &[String]) -> Vec<String> {
 }
 
 fn merge(args: &MergeArgs) -> anyhow::Result<ExitCode> {
-    let merge = Merge::open(&args.model, &args.adapter)?;
+    let merge = Merge::open(&hub::resolve(&args.model)?, &args.adapter)?;
     let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     // Every byte is hashed once and written once.
     let bar = ProgressBar::new(2 * merge.bytes()).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -28,6 +28,9 @@ impl Error {
             Self::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 "the disk is full; free some space, then run the same command with --resume".into()
             }
+            Self::Write { source, .. } if matches!(source.kind(), ErrorKind::FileTooLarge | ErrorKind::QuotaExceeded) => {
+                "a limit on files stands in the way (`ulimit -f`, a quota, the file system); lift it, then run the same command with --resume".into()
+            }
             Self::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
                 "continue it with --resume, or choose another folder with --output".into()
             }

@@ -120,11 +120,20 @@ impl Chat {
         Ok(AnsweredChat { ids, answer })
     }
 
-    /// Returns the tokens that write `text` at the start of an answer: without the blank that some tokenizers put before a text.
+    /// Returns the tokens that write `text` at the start of an answer, as [`Chat::answered`] teaches them: some templates or
+    /// tokenizers put a blank before it.
     ///
     /// # Errors
     /// - [`Error::Generation`] if the tokenizer refuses it.
     pub fn answer_start(&self, text: &str) -> Result<Vec<u32>> {
+        let question = [Message { role: Role::User, content: "?".into() }];
+        if let Ok(AnsweredChat { ids, answer }) = self.answered(&question, text) {
+            let ends = self.ends();
+            let end = ids[answer..].iter().position(|id| ends.contains(id));
+            if let Some(end) = end.filter(|&end| end > 0) {
+                return Ok(ids[answer..answer + end].to_vec());
+            }
+        }
         let ids = self.encode(text)?;
         let blank = |id: &u32| self.tokenizer.decode(&[*id], true).is_ok_and(|text| text.trim().is_empty());
         let blanks = ids.iter().take_while(|id| blank(id)).count();

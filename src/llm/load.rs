@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::Generate;
 #[cfg(feature = "llm")]
-use super::{merge, mistralrs::MistralRs, openai::Server, restart::Restarting};
+use super::{hub, merge, mistralrs::MistralRs, openai::Server, restart::Restarting};
 #[cfg(not(feature = "llm"))]
 use crate::error::Error;
 use crate::{config::LlmConfig, error::Result};
@@ -28,7 +28,7 @@ pub fn load(config: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Genera
     let weights = match adapter {
         None => None,
         Some(adapter) => {
-            let base = super::mistralrs::resolve(config.model.as_deref().unwrap_or_default())?;
+            let base = hub::resolve(config.model.as_deref().unwrap_or_default())?;
             Some(merge::merged(&base, adapter, &merge::cache_folder())?)
         }
     };

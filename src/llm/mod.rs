@@ -10,6 +10,8 @@ pub mod chat;
 #[cfg(any(feature = "llm", feature = "neural"))]
 mod grammar;
 #[cfg(any(feature = "llm", feature = "neural"))]
+pub mod hub;
+#[cfg(any(feature = "llm", feature = "neural"))]
 mod labels;
 mod load;
 #[cfg(feature = "llm")]

@@ -29,7 +29,8 @@ pub enum Task {
     /// The diagnoses in `text`, as a list of quotations.
     Extract,
     /// The number (or title, see [`NamedBy`]) of the one of `candidates` (each with `number`, `text`, `title`, `code`, and `name`, by which the answer
-    /// names it) that fits `mention`, which stands in `document`; 0 for none of them if `none_allowed`.
+    /// names it) that fits `mention`, which stands in `document`; 0 for none of them if `none_allowed`. They stand in retrieval's order if
+    /// `ranked`.
     Select,
     /// Other wordings of `mention`, which stands in `document`, as a list; `titles` were offered for it and refused.
     Reword,
@@ -108,7 +109,7 @@ impl Task {
     pub fn variables(self) -> &'static [&'static str] {
         match self {
             Self::Extract => &["text"],
-            Self::Select => &["mention", "document", "candidates", "none_allowed"],
+            Self::Select => &["mention", "document", "candidates", "none_allowed", "ranked"],
             Self::Reword => &["mention", "document", "titles"],
             Self::Descend => &["mention", "document", "branches", "none_allowed"],
         }
@@ -126,7 +127,7 @@ impl Task {
                 "candidates" => json!([{"number": 1, "name": "1", "text": "а", "title": "б", "code": "A00"}]),
                 "branches" => json!([{"number": 1, "title": "б", "code": "A00"}]),
                 "titles" => json!(["а"]),
-                "none_allowed" => json!(true),
+                "none_allowed" | "ranked" => json!(true),
                 _ => json!("а"),
             };
             sample.insert(variable.to_owned(), value);
@@ -207,7 +208,7 @@ impl Prompt {
     /// with `variables`. Without `shots`, the prompt's own examples are shown.
     ///
     /// `variables` has a field for each of [`Task::variables`] that the prompt uses; `none_allowed` may be left out and
-    /// is then [`Prompt::none_allowed`]. Examples take it from the question.
+    /// is then [`Prompt::none_allowed`], `ranked` is then true. Examples take them from the question.
     ///
     /// # Errors
     /// - [`Error::Prompt`] if a variable is missing; names it, the template and the line, and never a value.
@@ -218,6 +219,9 @@ impl Prompt {
         if self.task().chooses() {
             variables.entry("none_allowed").or_insert_with(|| self.none_allowed().into());
         }
+        if self.task() == Task::Select {
+            variables.entry("ranked").or_insert(true.into());
+        }
         let shots = if shots.is_empty() { &self.content.examples } else { shots };
         let mut messages = Vec::with_capacity(2 + 2 * shots.len());
         let mut say = |role, content| messages.push(Message { role, content });
@@ -226,8 +230,8 @@ impl Prompt {
         }
         for shot in shots {
             let mut values = shot.variables.clone();
-            if let Some(none) = variables.get("none_allowed") {
-                values.insert("none_allowed".to_owned(), none.clone());
+            for asked in ["none_allowed", "ranked"] {
+                values.extend(variables.get(asked).map(|value| (asked.to_owned(), value.clone())));
             }
             say(Role::User, self.fill("user", &self.content.user, &values)?);
             say(Role::Assistant, shot.answer.clone());

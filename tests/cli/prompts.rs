@@ -15,7 +15,7 @@ fn the_list_of_prompts_says_what_each_is_for() {
     for row in [
         ["name", "version", "language", "task", "examples"],
         ["ner-ru", "1", "ru", "extract", "0"],
-        ["select-few-shot-en", "1", "en", "select", "2"],
+        ["select-few-shot-en", "2", "en", "select", "2"],
         ["descend-ru", "1", "ru", "descend", "0"],
     ] {
         assert!(rows.iter().any(|cells| *cells == row), "{row:?}\n{}", run.stdout);

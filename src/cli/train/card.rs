@@ -15,7 +15,7 @@ pub(super) struct Card<'a> {
     /// Name of the folder.
     pub name: String,
     /// Base model of an adapter.
-    pub base: Option<&'a Path>,
+    pub base: Option<&'a str>,
     /// What it is, in a sentence.
     pub summary: String,
     /// Folders learnt from.
@@ -43,7 +43,7 @@ impl Card<'_> {
         let Self { name, summary, usage, .. } = self;
         let head = match self.base {
             Some(base) => {
-                format!("base_model: {:?}\nlibrary_name: peft\n", base.display().to_string())
+                format!("base_model: {:?}\nlibrary_name: peft\n", base)
             }
             None => "library_name: transformers\n".to_owned(),
         };
@@ -122,7 +122,7 @@ mod tests {
         let (corpus, fit) = ([PathBuf::from("notes/train")], FitSettings::default());
         let card = Card {
             name: "ner".into(),
-            base: Some(Path::new("models/base")),
+            base: Some("models/base"),
             summary: "Finds diagnoses.".into(),
             corpus: &corpus,
             attribution: Some("Texts: a corpus, CC BY 4.0."),

@@ -39,8 +39,8 @@ pub(super) struct Job {
     /// Where it runs. Default `auto`.
     #[serde(default = "auto")]
     pub device: Device,
-    /// Folder of the base model.
-    pub base: Option<PathBuf>,
+    /// Path or hub id of the base model.
+    pub base: Option<String>,
     /// Adapters.
     #[serde(default)]
     pub adapter: Vec<AdapterSettings>,
@@ -126,7 +126,7 @@ pub(super) struct Described<'a, S> {
 /// What it says of an adapter.
 #[derive(Serialize)]
 pub(super) struct DescribedAdapter<'a> {
-    pub base: &'a Path,
+    pub base: &'a str,
     pub base_hash: &'a str,
     pub adapter: &'a AdapterSettings,
     /// Fingerprint of what it is asked.

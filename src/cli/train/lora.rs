@@ -1,9 +1,6 @@
 //! `noso train lora`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 
@@ -76,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ran = match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
         (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
-        _ => bail!("{}: expected either `base` with one `adapter` or more, or `pretrain`", args.config.display()),
+        _ => Err(job.is_none().into()),
     };
     // A setting was read from the file.
     ran.map_err(|e| match e.downcast_ref() {
@@ -89,13 +86,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    /// Keeps the job's file with the run.
+    /// Keeps the job's file with the run, unless that of a run that goes on is there.
     fn keep(&self, folder: &ModelFolder) -> Result<()> {
+        if folder.has_checkpoint() {
+            return Ok(());
+        }
         let text = std::fs::read(&self.config).map_err(|e| Error::read(&self.config, e))?;
         write_atomic(&folder.place().folder.join("config.toml"), &text)
     }
 
-    fn finetune(&self, job: &Job, base: &Path) -> anyhow::Result<ExitCode> {
+    fn finetune(&self, job: &Job, base: &str) -> anyhow::Result<ExitCode> {
         let names: Vec<&str> = job.adapter.iter().map(|adapter| adapter.name.as_str()).collect();
         let simple = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
         if let Some(wrong) = names.iter().enumerate().find(|(at, name)| !simple(name) || names[..*at].contains(name)) {
@@ -157,9 +157,24 @@ impl Args {
 }
 
 impl Job {
+    /// Says that the file is neither job.
+    fn is_none(&self) -> Error {
+        let keys = [
+            ("base", self.base.is_some()),
+            ("adapter", !self.adapter.is_empty()),
+            ("pretrain", self.pretrain.is_some()),
+        ];
+        let given: Vec<&str> = keys.into_iter().filter_map(|(key, is_given)| is_given.then_some(key)).collect();
+        Error::Setting {
+            key: "base".into(),
+            expected: "it with one `adapter` or more, or `pretrain` alone".into(),
+            got: if given.is_empty() { "neither".into() } else { given.join(" and ") },
+        }
+    }
+
     fn card<'a>(
         &'a self,
-        base: &'a Path,
+        base: &'a str,
         adapter: &AdapterSettings,
         settings: &'a FinetuneSettings,
         counts: &Counts,
@@ -170,7 +185,7 @@ impl Job {
             Kind::Ner => ("writes out the diagnoses of a clinical note", "ner"),
             Kind::Rerank => ("chooses the ICD-10 code of a diagnosis among candidates", "rerank"),
         };
-        let (path, base_path) = (folder.path().display(), base.display());
+        let path = folder.path().display();
         let mut trained = vec![
             ("Texts taught", counts.taught.to_string()),
             ("Texts held out", counts.held_out.to_string()),
@@ -179,7 +194,7 @@ impl Job {
             ("Most tokens a text", settings.max_tokens.to_string()),
         ];
         let (summary, model) = if settings.full {
-            (format!("A language model that {task}, trained from `{base_path}`."), format!("--model {path}"))
+            (format!("A language model that {task}, trained from `{base}`."), format!("--model {path}"))
         } else {
             let Lora { rank, alpha, dropout, targets } = &settings.lora;
             trained.extend([
@@ -188,8 +203,8 @@ impl Job {
                 ("Dropout", dropout.to_string()),
                 ("Projections", targets.join(", ")),
             ]);
-            let summary = format!("A LoRA adapter with which `{base_path}` {task}.");
-            (summary, format!("--model {base_path} --adapter-{option} {path}"))
+            let summary = format!("A LoRA adapter with which `{base}` {task}.");
+            (summary, format!("--model {base} --adapter-{option} {path}"))
         };
         // An adapter's folder holds the prompt, a whole model's does not.
         let prompt = adapter.prompt.as_deref().filter(|_| settings.full);

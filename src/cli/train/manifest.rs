@@ -41,7 +41,7 @@ struct Outcome {
 }
 
 impl Manifest {
-    /// Gathers what is known before the first step, and writes it to `training/manifest.json`.
+    /// Gathers what is known before the first step, and writes it to `training/manifest.json`, unless that of a run that goes on is there.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -56,7 +56,9 @@ impl Manifest {
             data: format!("{data:016x}"),
             outcome: None,
         };
-        manifest.write(folder)?;
+        if !folder.has_checkpoint() {
+            manifest.write(folder)?;
+        }
         Ok(manifest)
     }
 

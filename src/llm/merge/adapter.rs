@@ -79,13 +79,22 @@ pub(super) struct Adapter {
     pub folder: PathBuf,
     /// XXH3-128 of its two files.
     pub hash: u128,
-    /// Hash of the model that it was trained on, where it says so.
-    pub base_hash: Option<String>,
+    /// The model that it was trained on.
+    pub trained_on: TrainedOn,
     config: Config,
     /// By name of the module in the model.
     modules: BTreeMap<String, Factors>,
     /// Tensors that are no LoRA factor.
     strays: Vec<String>,
+}
+
+/// What an adapter says of the model that it was trained on.
+#[derive(Debug, Clone)]
+pub(super) struct TrainedOn {
+    /// Its folder or hub id at that time.
+    pub name: Option<String>,
+    /// Hash of its weights.
+    pub hash: Option<String>,
 }
 
 /// The two factors of a module's update, `B · A`.
@@ -119,6 +128,7 @@ impl Adapter {
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let base_hash = metadata.metadata().as_ref().and_then(|said| said.get(BASE_HASH)).cloned();
+        let trained_on = TrainedOn { name: config.base_model.clone(), hash: base_hash };
         let mut hash = Xxh3::new();
         for file in [&json, &bytes] {
             hash.update(&(file.len() as u64).to_le_bytes());
@@ -127,7 +137,7 @@ impl Adapter {
         let mut adapter = Self {
             folder: folder.to_owned(),
             hash: hash.digest128(),
-            base_hash,
+            trained_on,
             config,
             modules: BTreeMap::new(),
             strays: Vec::new(),

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub use adapter::{AdapterInfo, info};
 
 use self::{
-    adapter::Adapter,
+    adapter::{Adapter, TrainedOn},
     base::Base,
     update::{Precision, Update},
     write::ShardWriter,
@@ -102,8 +102,7 @@ pub struct Merge {
     base: Base,
     adapter: PathBuf,
     adapter_hash: u128,
-    /// Hash of the model that the adapter says it was trained on.
-    adapter_base: Option<String>,
+    trained_on: TrainedOn,
     /// By name of the weight.
     updates: BTreeMap<String, (Precision, Update)>,
 }
@@ -135,14 +134,14 @@ impl Merge {
     pub fn open(model: &Path, adapter: &Path) -> Result<Self> {
         let base = Base::open(model)?;
         let adapter = Adapter::open(adapter)?;
-        let (folder, adapter_hash, adapter_base) = (adapter.folder.clone(), adapter.hash, adapter.base_hash.clone());
+        let (folder, adapter_hash, trained_on) = (adapter.folder.clone(), adapter.hash, adapter.trained_on.clone());
         let fit = |(name, update): (String, Update)| {
             let precision = fit(&base, &name, &update)
                 .map_err(|reason| Error::Adapter { path: folder.clone(), reason: format!("`{name}`: {reason}") })?;
             Ok((name, (precision, update)))
         };
         let updates = adapter.into_updates()?.into_iter().map(fit).collect::<Result<_>>()?;
-        Ok(Self { base, adapter: folder, adapter_hash, adapter_base, updates })
+        Ok(Self { base, adapter: folder, adapter_hash, trained_on, updates })
     }
 
     /// Returns the length of the model's weights.
@@ -210,9 +209,10 @@ impl Merge {
             Ok(ManifestFile { name: name.to_owned(), bytes, source_hash: format!("{hash:032x}") })
         };
         let hashes = self.base.hashes(progress)?;
-        if self.adapter_base.as_ref().is_some_and(|trained_on| *trained_on != self.base.hash(&hashes)) {
-            let reason =
-                format!("it was trained on another model than {}: the weights differ", self.base.folder.display());
+        let TrainedOn { name, hash } = &self.trained_on;
+        if hash.as_ref().is_some_and(|hash| *hash != self.base.hash(&hashes)) {
+            let (own, given) = (name.as_deref().unwrap_or("another model"), self.base.folder.display());
+            let reason = format!("it was trained on {own}, and the weights of {given} are others");
             return Err(Error::Adapter { path: self.adapter.clone(), reason });
         }
         Ok(Manifest {

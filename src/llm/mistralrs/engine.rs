@@ -150,13 +150,39 @@ impl Engine {
         Ok(Answer::chosen(labels, choice, prompt.len(), answer_tokens))
     }
 
-    /// Returns the tokens that write `label` at the start of an answer: without the blank that some tokenizers put before a text.
+    /// Returns the tokens that write `label` at the start of an answer.
     async fn label_tokens(&self, label: &str) -> Result<Vec<u32>> {
         let known = self.labels.lock().ok().and_then(|labels| labels.get(label).cloned());
         if let Some(tokens) = known {
             return Ok(tokens);
         }
-        let tokens = self.model.tokenize(either::Either::Right(label.to_owned()), None, false, false, None).await;
+        let tokens = match self.answered(label).await? {
+            Some(tokens) => tokens,
+            None => self.alone(label).await?,
+        };
+        if let Ok(mut labels) = self.labels.lock() {
+            labels.insert(label.to_owned(), tokens.clone());
+        }
+        Ok(tokens)
+    }
+
+    /// Returns the tokens of an answer within a chat, as a model is taught them: some templates or tokenizers put a blank before it.
+    /// `None` where the template writes an answer otherwise than a question lets expect, or nothing ends it.
+    async fn answered(&self, answer: &str) -> Result<Option<Vec<u32>>> {
+        let turn = |role, content: &str| Message { role, content: content.into() };
+        let question = turn(Role::User, "?");
+        let before = self.chat_tokens(std::slice::from_ref(&question)).await?;
+        let Ok(whole) = self.tokens_of(&[question, turn(Role::Assistant, answer)], false).await else {
+            return Ok(None);
+        };
+        let rest = whole.strip_prefix(before.as_slice()).unwrap_or_default();
+        let end = rest.iter().position(|token| self.ends.contains(token));
+        Ok(end.filter(|&end| end > 0).map(|end| rest[..end].to_vec()))
+    }
+
+    /// Returns the tokens of a text by itself, without the blank that some tokenizers put before one.
+    async fn alone(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.model.tokenize(either::Either::Right(text.to_owned()), None, false, false, None).await;
         let mut tokens = tokens.map_err(|_| lost("it does not tokenise"))?;
         while let Some(&first) = tokens.first() {
             let text = self.model.detokenize(vec![first], true).await.map_err(|_| lost("it does not detokenise"))?;
@@ -165,13 +191,15 @@ impl Engine {
             }
             tokens.remove(0);
         }
-        if let Ok(mut labels) = self.labels.lock() {
-            labels.insert(label.to_owned(), tokens.clone());
-        }
         Ok(tokens)
     }
 
+    /// Returns the tokens of a chat in which the model speaks next.
     pub async fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        self.tokens_of(messages, true).await
+    }
+
+    async fn tokens_of(&self, messages: &[Message], generation: bool) -> Result<Vec<u32>> {
         let messages = if self.system_role { messages.to_vec() } else { without_system(messages) };
         let mut chat = TextMessages::new();
         for Message { role, content } in messages {
@@ -183,7 +211,7 @@ impl Engine {
             };
             chat = chat.add_message(role, content);
         }
-        let tokens = self.model.tokenize(either::Either::Left(chat), None, false, true, Some(false)).await;
+        let tokens = self.model.tokenize(either::Either::Left(chat), None, false, generation, Some(false)).await;
         // The engine's message could quote the chat, so it is not passed on.
         tokens.map_err(|_| refused("the model's chat template refuses the chat"))
     }

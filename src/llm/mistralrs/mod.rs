@@ -8,7 +8,6 @@
 mod choice;
 mod engine;
 mod gguf;
-mod hub;
 mod load;
 mod record;
 mod stage;
@@ -22,7 +21,6 @@ use std::{
 use mistralrs::Constraint as Grammar;
 use tokio::{runtime::Runtime, sync::Semaphore};
 
-pub(super) use self::hub::resolve;
 use self::{
     engine::{Engine, Job, finished, lost},
     load::{guarded, load_model, load_tokenizer, max_in_flight},
@@ -31,6 +29,7 @@ use self::{
 };
 use super::{
     Answer, Generate, Request,
+    hub::resolve,
     turns::{control_tokens, end_tokens},
 };
 use crate::{config::LlmConfig, data::Message, error::Result};

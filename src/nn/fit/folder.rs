@@ -43,13 +43,14 @@ impl ModelFolder {
             _ => {}
         }
         let claimed = Self { path: path.to_owned(), run, made, resume, _held: held };
-        let checkpoint = checkpoint::path(&claimed.run);
-        if checkpoint.exists() && !resume {
-            return refuse(&checkpoint, ErrorKind::AlreadyExists, "a run is there already");
+        if claimed.has_checkpoint() && !resume {
+            return refuse(&checkpoint::path(&claimed.run), ErrorKind::AlreadyExists, "a run is there already");
         }
         let other = fs::read_dir(path).map_err(|e| Error::read(path, e))?.flatten().map(|entry| entry.path());
         match other.filter(|other| *other != claimed.run).min() {
-            Some(other) if !checkpoint.exists() => refuse(&other, ErrorKind::DirectoryNotEmpty, "it is there already"),
+            Some(other) if !claimed.has_checkpoint() => {
+                refuse(&other, ErrorKind::DirectoryNotEmpty, "it is there already")
+            }
             _ => Ok(claimed),
         }
     }
@@ -57,6 +58,11 @@ impl ModelFolder {
     /// Returns the model's folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells whether a checkpoint is there: what is kept with the run then belongs to it, and the loop may yet refuse to go on.
+    pub fn has_checkpoint(&self) -> bool {
+        checkpoint::path(&self.run).exists()
     }
 
     /// Returns where the training loop keeps the run.
@@ -69,7 +75,7 @@ impl ModelFolder {
 impl Drop for ModelFolder {
     fn drop(&mut self) {
         let said = |file: PathBuf| file.metadata().is_ok_and(|file| file.len() > 0);
-        let began = said(self.run.join(LOSSES_FILE)) || checkpoint::path(&self.run).exists();
+        let began = said(self.run.join(LOSSES_FILE)) || self.has_checkpoint();
         if began || self.made.first() != Some(&self.run) {
             return;
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use self::question::{Answers, offered};
 pub use self::{
-    question::{NONE, Question, names, select_variables},
+    question::{Asked, NONE, Question, names},
     selection::Selection,
 };
 use super::{Linking, Rerank};
@@ -52,10 +52,9 @@ impl LlmRerank {
 
     /// Makes an example of a question whose right code is known; `None` if that is not offered and 0 may not be answered.
     pub fn shot(&self, question: &Question<'_>, right: &IcdCode) -> Option<Shot> {
-        let Answers { labels, places, .. } = self.answers(question);
-        let is_right = |place: &Option<usize>| place.is_some_and(|place| question.candidates[place].code == *right);
-        let label = places.iter().position(is_right).or(places.iter().position(Option::is_none))?;
-        Some(Shot { answer: labels[label].clone(), variables: self.variables(question) })
+        let asked = self.asked();
+        let answer = asked.right_answer(&offered(asked.order, question), right)?;
+        Some(Shot { answer, variables: self.variables(question) })
     }
 
     /// Asks all questions at once; `outcomes[i]` belongs to `questions[i]`.
@@ -70,8 +69,12 @@ impl LlmRerank {
             .collect()
     }
 
-    fn none_allowed(&self) -> bool {
-        self.settings.none_allowed.unwrap_or(self.prompt.none_allowed())
+    fn asked(&self) -> Asked {
+        Asked {
+            named_by: self.prompt.named_by(),
+            none_allowed: self.settings.none_allowed.unwrap_or(self.prompt.none_allowed()),
+            order: self.settings.order,
+        }
     }
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
@@ -89,15 +92,13 @@ impl LlmRerank {
     }
 
     fn answers(&self, question: &Question<'_>) -> Answers {
-        Answers::new(self.prompt.named_by(), self.none_allowed(), question, self.settings.order)
+        Answers::new(self.asked(), question)
     }
 
     /// Returns what the prompt's templates are filled with.
     fn variables(&self, question: &Question<'_>) -> Map<String, Value> {
-        let order = offered(self.settings.order, question).into_iter();
-        let candidates: Vec<&Candidate> = order.map(|place| &question.candidates[place]).collect();
-        let asked = (self.prompt.named_by(), self.none_allowed());
-        select_variables(question.words, &question.document.text, &candidates, asked)
+        let asked = self.asked();
+        asked.variables(question.words, &question.document.text, &offered(asked.order, question))
     }
 
     /// Makes a coding of what the model chose among `candidates`: the chosen one comes first, the others by their

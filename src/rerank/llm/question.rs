@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     config::Order,
     data::{AnswerFault, Candidate, Document, FaultyAnswer, Span},
+    icd::IcdCode,
     llm::answer::{Chosen, ParsedChoice, after_thinking, faulty, parse_choice},
     prompt::NamedBy,
 };
@@ -46,10 +47,48 @@ pub fn names(named_by: NamedBy, candidates: &[&Candidate]) -> Vec<String> {
     candidates.iter().enumerate().map(name).collect()
 }
 
+/// How candidates are offered, and what may be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// What an answer names a candidate by.
+    pub named_by: NamedBy,
+    /// Whether [`NONE`] may be answered.
+    pub none_allowed: bool,
+    /// Order of the candidates.
+    pub order: Order,
+}
+
+impl Asked {
+    /// Returns the answer that names the first of some candidates with the right code, or that says that there is none; `None` if that may
+    /// not be said. They come in the order in which they are offered.
+    pub fn right_answer(&self, candidates: &[&Candidate], right: &IcdCode) -> Option<String> {
+        match candidates.iter().position(|candidate| candidate.code == *right) {
+            Some(place) => Some(names(self.named_by, candidates).swap_remove(place)),
+            None => self.none_allowed.then(|| NONE.to_owned()),
+        }
+    }
+
+    /// Returns what a selection prompt's templates are filled with. The candidates come in the order in which they are offered.
+    pub fn variables(&self, words: &str, document: &str, candidates: &[&Candidate]) -> Map<String, Value> {
+        let names = names(self.named_by, candidates);
+        let listed = (1..).zip(candidates).zip(names).map(|((number, candidate), name)| {
+            let Candidate { code, title, text, .. } = candidate;
+            json!({ "number": number, "name": name, "text": &**text, "title": &**title, "code": code })
+        });
+        let values = [
+            ("mention", json!(words)),
+            ("document", json!(document)),
+            ("candidates", listed.collect()),
+            ("none_allowed", json!(self.none_allowed)),
+            ("ranked", json!(self.order == Order::Ranked)),
+        ];
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
 /// The answers to a question.
 pub(super) struct Answers {
-    named_by: NamedBy,
-    none_allowed: bool,
+    asked: Asked,
     /// All that may be said, each once.
     pub labels: Vec<String>,
     /// Place of the candidate that each stands for; `None` for none of them.
@@ -57,29 +96,29 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Names the candidates of a question in the `order` in which they are offered; of several with one name the first.
-    pub fn new(named_by: NamedBy, none_allowed: bool, question: &Question<'_>, order: Order) -> Self {
+    /// Names the candidates of a question in the order in which they are offered; of several with one name the first.
+    pub fn new(asked: Asked, question: &Question<'_>) -> Self {
         let (mut labels, mut places) = (Vec::new(), Vec::new());
-        if none_allowed {
+        if asked.none_allowed {
             (labels, places) = (vec![NONE.to_owned()], vec![None]);
         }
-        let order = offered(order, question);
-        let candidates: Vec<&Candidate> = order.iter().map(|&place| &question.candidates[place]).collect();
-        for (place, name) in order.into_iter().zip(names(named_by, &candidates)) {
+        let names = names(asked.named_by, &offered(asked.order, question));
+        for (place, name) in places_offered(asked.order, question).into_iter().zip(names) {
             if !labels.contains(&name) {
                 labels.push(name);
                 places.push(Some(place));
             }
         }
-        Self { named_by, none_allowed, labels, places }
+        Self { asked, labels, places }
     }
 
     /// Reads an answer. Returns the label that it says, if any, and what was wrong with it.
     pub fn read(&self, answer: &str) -> (Option<usize>, Vec<FaultyAnswer>) {
-        match self.named_by {
+        match self.asked.named_by {
             NamedBy::Number => {
-                let none = usize::from(self.none_allowed);
-                let ParsedChoice { chosen, faults } = parse_choice(answer, self.labels.len() - none, self.none_allowed);
+                let none_allowed = self.asked.none_allowed;
+                let none = usize::from(none_allowed);
+                let ParsedChoice { chosen, faults } = parse_choice(answer, self.labels.len() - none, none_allowed);
                 let label = chosen.map(|chosen| match chosen {
                     Chosen::None => 0,
                     Chosen::Candidate(number) => number + none,
@@ -101,7 +140,7 @@ impl Answers {
 }
 
 /// Returns the places of a question's candidates in the order in which they are offered: a shuffled one is the same at every asking.
-pub(super) fn offered(order: Order, question: &Question<'_>) -> Vec<usize> {
+fn places_offered(order: Order, question: &Question<'_>) -> Vec<usize> {
     let mut places: Vec<usize> = (0..question.candidates.len()).collect();
     if order == Order::Shuffled {
         places.sort_by_cached_key(|place| xxh3_64(format!("{place} {}", question.words).as_bytes()));
@@ -109,23 +148,7 @@ pub(super) fn offered(order: Order, question: &Question<'_>) -> Vec<usize> {
     places
 }
 
-/// Returns what a selection prompt's templates are filled with.
-pub fn select_variables(
-    words: &str,
-    document: &str,
-    candidates: &[&Candidate],
-    (named_by, none_allowed): (NamedBy, bool),
-) -> Map<String, Value> {
-    let names = names(named_by, candidates);
-    let listed = (1..).zip(candidates).zip(names).map(|((number, candidate), name)| {
-        let Candidate { code, title, text, .. } = candidate;
-        json!({ "number": number, "name": name, "text": &**text, "title": &**title, "code": code })
-    });
-    let values = [
-        ("mention", json!(words)),
-        ("document", json!(document)),
-        ("candidates", listed.collect()),
-        ("none_allowed", json!(none_allowed)),
-    ];
-    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// Returns a question's candidates in the order in which they are offered.
+pub(super) fn offered<'a>(order: Order, question: &Question<'a>) -> Vec<&'a Candidate> {
+    places_offered(order, question).into_iter().map(|place| &question.candidates[place]).collect()
 }

@@ -21,7 +21,7 @@ pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 /// What PEFT puts before the names of a causal language model's weights.
 const PREFIX: &str = "base_model.model.";
 
-/// Writes the weights and the prompt that was taught, and the configuration last: a folder with it is whole. `base` is the model that the adapter belongs to, and
+/// Writes the weights and the prompt that was taught, and the configuration last: a folder with it is whole. `base` is the path or hub id of the model that the adapter belongs to, and
 /// `base_hash` its name by its weights ([`LanguageModel::hash`](crate::nn::decoder::LanguageModel::hash)): merged into another it is refused.
 ///
 /// # Errors
@@ -31,7 +31,7 @@ pub fn save(
     parameters: &Parameters,
     lora: &Lora,
     prompt: &Prompt,
-    (base, base_hash): (&Path, &str),
+    (base, base_hash): (&str, &str),
 ) -> Result<()> {
     let said = Some((BASE_HASH, base_hash));
     parameters.save_as(&folder.join(WEIGHTS_FILE), |name| format!("{PREFIX}{name}"), said)?;

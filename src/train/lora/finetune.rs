@@ -1,10 +1,6 @@
 //! Adapters for a language model: coded notes, an index's encoder and a base model come in, folders in PEFT's form leave.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use candle_core::Device;
 use rand::SeedableRng;
@@ -24,7 +20,7 @@ use crate::{
     config::Order,
     data::AnnotatedDocument,
     error::{Error, Result, check_setting},
-    llm::{chat::Chat, own::Own},
+    llm::{chat::Chat, hub, own::Own},
     nn::{
         Parameters,
         decoder::{Decoder, LanguageModel},
@@ -58,6 +54,8 @@ pub struct Counts {
 
 /// A base model, ready for adapters, or to be trained whole.
 pub struct Finetuning {
+    /// What the base model is called: a path or a hub id.
+    name: String,
     folder: PathBuf,
     device: Device,
     /// `None` where all weights are trained: each adapter's task then has a copy of its own.
@@ -69,13 +67,15 @@ pub struct Finetuning {
 }
 
 impl Finetuning {
-    /// Loads a base model from its folder; its weights stay as they are, unless all are trained.
+    /// Loads a base model by its path or hub id; its weights stay as they are, unless all are trained.
     ///
     /// # Errors
     /// - [`Error::ModelLoad`] if it cannot be used; [`Error::Setting`] if a setting is out of its range, or names a projection that the
     ///   model lacks.
-    pub fn load(folder: &Path, mut settings: FinetuneSettings, device: &Device) -> Result<Self> {
+    pub fn load(name: &str, mut settings: FinetuneSettings, device: &Device) -> Result<Self> {
         settings.check()?;
+        let folder = hub::resolve(name)?;
+        let folder = folder.as_path();
         let sizes = LanguageModel::sizes(folder)?;
         settings.max_tokens = settings.max_tokens.min(sizes.max_position_embeddings);
         let chat = Arc::new(Chat::load(folder)?);
@@ -89,7 +89,15 @@ impl Finetuning {
             decoder.clone().adapt(&mut tried, &settings.lora).map_err(|e| e.within("finetune.lora"))?;
         }
         let hash = LanguageModel::hash(folder)?;
-        Ok(Self { folder: folder.to_owned(), device: device.clone(), base, hash, chat, settings })
+        Ok(Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            device: device.clone(),
+            base,
+            hash,
+            chat,
+            settings,
+        })
     }
 
     /// Returns how many bytes the base model takes that is not trained.
@@ -179,7 +187,7 @@ impl Finetuning {
         decoder.adapt(&mut parameters, &self.settings.lora)?;
         let history = self.fit((&decoder, &parameters), adapter, lessons, prepared, folder, watch)?;
         let lora = &self.settings.lora;
-        adapter::save(folder.path(), &parameters, lora, &prepared.prompt, (&self.folder, &self.hash))?;
+        adapter::save(folder.path(), &parameters, lora, &prepared.prompt, (&self.name, &self.hash))?;
         Ok(history)
     }
 
@@ -210,7 +218,7 @@ impl Finetuning {
         task = task.set_by(&(&self.hash, adapter, settings)).judged(judge);
         fit_watched(parameters, &mut task, fit, folder.place(), watch).map_err(|e| match e {
             Error::NotFinite { .. } => Error::ModelLoad {
-                name: self.folder.display().to_string(),
+                name: self.name.clone(),
                 reason: "its weights hold a NaN, or numbers beyond all bounds: the first loss is no number".into(),
                 hint: "no step was taken yet, so it is no matter of the settings; copy the model again".into(),
             },

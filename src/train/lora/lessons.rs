@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     llm::chat::{AnsweredChat, Chat},
     prompt::{Prompt, python_list},
-    rerank::llm::{NONE, names, select_variables},
+    rerank::llm::Asked,
 };
 
 /// Parts into which notes are cut, so that no mention finds itself.
@@ -88,14 +88,9 @@ impl Writer<'_> {
         if order == Order::Shuffled {
             candidates.shuffle(rng);
         }
-        let place = candidates.iter().position(|candidate| candidate.code == choice.right);
-        let answer = match place {
-            Some(place) => names(self.prompt.named_by(), &candidates).swap_remove(place),
-            None if self.prompt.none_allowed() => NONE.to_owned(),
-            None => return Ok(None),
-        };
-        let asked = (self.prompt.named_by(), self.prompt.none_allowed());
-        let variables = select_variables(words, &choice.note, &candidates, asked);
+        let asked = Asked { named_by: self.prompt.named_by(), none_allowed: self.prompt.none_allowed(), order };
+        let Some(answer) = asked.right_answer(&candidates, &choice.right) else { return Ok(None) };
+        let variables = asked.variables(words, &choice.note, &candidates);
         let messages = self.prompt.render(&Value::Object(variables), &[])?;
         Ok(self.fitting(self.chat.answered(&messages, &answer)?))
     }
