@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod corpus;
 pub mod data;
+pub mod diagnosis;
 pub mod embed;
 pub mod error;
 pub mod eval;

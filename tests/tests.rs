@@ -13,6 +13,7 @@ mod corpus;
 mod crf;
 #[cfg(feature = "neural")]
 mod decoder;
+mod diagnosis;
 #[cfg(feature = "neural")]
 mod encoders;
 mod eval;

@@ -18,6 +18,7 @@ use super::{
     DONE, FINISHED_WITH_FAILURES,
     llm::LlmArgs,
     manifest::{Manifest, Summary},
+    pipeline::PipelineArgs,
 };
 use crate::{
     config::PipelineConfig,
@@ -69,18 +70,8 @@ pub struct Args {
     /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     output_format: OutputFormat,
-    /// Built-in pipeline (`default`, `bert`, `llm`, `paper-zero-shot`, `paper-tuned`) or pipeline file
-    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
-    pipeline: String,
-    /// Change a key of the pipeline, such as `retrieval.neighbours=32` (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Catalogue to code with instead of the shipped one; only its codes are given
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
-    /// Index folder to search instead of the shipped one
-    #[arg(long, value_name = "DIR")]
-    index: Option<PathBuf>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
     /// Stop after this many documents
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -124,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         id_column: args.id_column.clone(),
     };
     let mut documents = Documents::open(args.source()?, &options)?;
-    if let Some(path) = &args.catalog {
+    if let Some(path) = &args.pipeline.catalog {
         super::load_catalog(Some(path))?;
     }
     let pipeline = Arc::new(Pipeline::load(&config)?);
@@ -154,15 +145,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn config(&self) -> Result<PipelineConfig> {
-        let mut set = self.llm.settings();
-        set.extend(self.set.iter().cloned());
-        let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
-        set.extend(self.catalog.as_deref().map(|path| format!("retrieval.catalog={}", quoted(path))));
-        set.extend(self.index.as_deref().map(|path| format!("retrieval.index={}", quoted(path))));
-        set.extend(self.top_k.map(|k| format!("rerank.candidates={k}")));
-        set.extend(self.min_confidence.map(|limit| format!("decision.min_confidence={limit:?}")));
-        set.extend(self.back_off.then(|| "decision.back_off=true".to_owned()));
-        PipelineConfig::load(&self.pipeline, &set)
+        let top_k = self.top_k.map(|k| format!("rerank.candidates={k}"));
+        let min_confidence = self.min_confidence.map(|limit| format!("decision.min_confidence={limit:?}"));
+        let back_off = self.back_off.then(|| "decision.back_off=true".to_owned());
+        self.pipeline.config(&self.llm, [top_k, min_confidence, back_off].into_iter().flatten())
     }
 
     /// Counts the documents where a person waits long enough to want to know how long; `None` if they cannot be counted.

@@ -4,6 +4,7 @@
 mod adapter;
 mod code;
 mod corpus;
+mod diagnosis;
 mod doctor;
 #[cfg(feature = "neural")]
 mod embed;
@@ -12,6 +13,7 @@ mod eval;
 mod index;
 mod llm;
 mod manifest;
+mod pipeline;
 mod prompt;
 mod retrieval;
 mod stages;
@@ -66,6 +68,8 @@ enum Command {
     Stages(stages::Args),
     /// Measure how often the right code of a gold mention is among the first that an index finds
     Retrieval(retrieval::Args),
+    /// Make up, label and study histories of patients
+    Diagnosis(diagnosis::Args),
     /// Say what is installed, which engines can run, and what is missing
     Doctor(doctor::Args),
 }
@@ -96,6 +100,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),
         Command::Retrieval(args) => retrieval::run(args),
+        Command::Diagnosis(args) => diagnosis::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -1,0 +1,359 @@
+//! `noso diagnosis build`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::bail;
+use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    artifact::write_atomic,
+    cli::{DONE, FINISHED_WITH_FAILURES, llm::LlmArgs, manifest::machine, pipeline::PipelineArgs, show},
+    data::CodeSet,
+    diagnosis::{
+        Appointment, Faults, History, Linked, Split,
+        dataset::Dataset,
+        group::Groups,
+        link,
+        statistics::{Gatherer, Statistics},
+        table::{Appointments, Columns},
+    },
+    error::{Error, Result, check_setting},
+    icd::IcdCode,
+    pipeline::Pipeline,
+};
+
+/// Name of the record of what was built.
+const MANIFEST: &str = "manifest.json";
+/// Faults told one by one; the rest is counted.
+const SHOWN: u64 = 10;
+
+/// Turn a table of appointments into histories, labelled by doctors and by the coder
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A table has a row for each appointment and the columns patient, date, complaints, tests, conclusion, codes, and where there
+are any id, age, sex. --column gives them other names; a text may lie in several. Rows may stand in any order.
+
+DIR then holds histories.jsonl (a patient a line, appointments by time, doctors' codes), linked.jsonl (the codes that the
+coder finds in each conclusion) and manifest.json (settings, counts, statistics in the rows of the paper's Table 2).
+
+Examples
+
+  noso diagnosis build --table simulated/appointments.jsonl --output study
+  noso diagnosis build --table visits.parquet --column patient=card --column date=visit_date \\
+      --column complaints=complaints,anamnesis --output study")]
+pub struct Args {
+    /// Table of appointments: .parquet, .csv, .tsv or .jsonl
+    #[arg(long, value_name = "FILE")]
+    table: PathBuf,
+    /// Name of a field's column, such as `tests=examination` (may be given several times)
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    column: Vec<String>,
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Share of patients to choose checkpoints and thresholds on
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    validation: f64,
+    /// Share of patients to measure on
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    test: f64,
+    /// Seed of the split
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Go on with an earlier run of the same command that was cut off
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    llm: LlmArgs,
+}
+
+/// What a dataset is made from; another one is not gone on with.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Origin {
+    table: PathBuf,
+    bytes: u64,
+    columns: Value,
+    split: Split,
+    pipeline: Value,
+    /// Stage and hash of its model.
+    models: Value,
+}
+
+/// The record of what was built.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    noso: String,
+    commit: String,
+    machine: String,
+    origin: Origin,
+    /// Rows that could not be read.
+    rejected: u64,
+    histories: Option<Faults>,
+    /// Conclusions that could not be coded, in the last run.
+    uncoded: u64,
+    statistics: Option<Value>,
+}
+
+/// Statistics of both label sets, restricted to the codes that both have.
+#[derive(Debug, Serialize)]
+struct Both {
+    original: Statistics,
+    linked: Statistics,
+    /// Codes of each set that the other lacks.
+    original_alone: usize,
+    linked_alone: usize,
+}
+
+/// Builds.
+///
+/// # Errors
+/// If the table, the pipeline or the folder cannot be used. Rows and conclusions that fail are reported, and the run goes on.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let share = |key, value: f64| check_setting((0.0..1.0).contains(&value), key, "from 0 to 1", value);
+    share("validation", args.validation)?;
+    share("test", args.test)?;
+    share("validation + test", args.validation + args.test)?;
+    let columns = Columns::renamed(&args.column)?;
+    let appointments = Appointments::open(&args.table, &columns)?;
+    let config = args.pipeline.config(&args.llm, [])?;
+    let pipeline = Pipeline::load(&config)?;
+    let bytes = fs::metadata(&args.table).map_err(|e| Error::read(&args.table, e))?.len();
+    let origin = Origin {
+        table: args.table.clone(),
+        bytes,
+        columns: serde_json::to_value(&columns)?,
+        split: Split { validation: args.validation, test: args.test, seed: args.seed },
+        pipeline: serde_json::to_value(&config)?,
+        models: serde_json::to_value(pipeline.fingerprints())?,
+    };
+    let mut manifest = Manifest::open(&args.output, origin, args.resume)?;
+    let dataset = Dataset::new(&args.output);
+    if !dataset.has_histories() || manifest.histories.is_none() {
+        let started = Instant::now();
+        let mut rejected = 0;
+        let rows = readable(appointments, &mut rejected);
+        let groups = Groups::spread(rows, &args.output)?;
+        let faults = dataset.write_histories(&groups, &manifest.origin.split, pipeline.retriever().catalog())?;
+        (manifest.rejected, manifest.histories) = (rejected, Some(faults));
+        manifest.write(&args.output)?;
+        tell(&faults, rejected, started);
+    }
+    let faults = manifest.histories.unwrap_or_default();
+    manifest.uncoded = link_all(&dataset, &pipeline, &faults)?;
+    let both = statistics(&dataset)?;
+    manifest.statistics = Some(serde_json::to_value(&both)?);
+    manifest.write(&args.output)?;
+    show(table(&both))?;
+    let failed = manifest.rejected > 0 || manifest.uncoded > 0;
+    Ok(if failed { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
+}
+
+impl Manifest {
+    /// Begins the record, or takes that of the run that goes on.
+    fn open(folder: &Path, origin: Origin, resume: bool) -> anyhow::Result<Self> {
+        let path = folder.join(MANIFEST);
+        let is_empty = folder.read_dir().map_or(true, |mut files| files.next().is_none());
+        if !is_empty && !(resume && path.exists()) {
+            let kind =
+                if path.exists() { std::io::ErrorKind::AlreadyExists } else { std::io::ErrorKind::DirectoryNotEmpty };
+            return Err(Error::write(folder, kind.into()).into());
+        }
+        if !is_empty {
+            let text = fs::read(&path).map_err(|e| Error::read(&path, e))?;
+            let before: Self = match serde_json::from_slice(&text) {
+                Ok(before) => before,
+                Err(_) => bail!("{}: expected what `noso diagnosis build` wrote", path.display()),
+            };
+            if before.origin != origin {
+                let expected = format!("the table, columns, split and pipeline as in {}", path.display());
+                let got = "others; choose another --output, or give the options of that run";
+                return Err(Error::Setting { key: "resume".into(), expected, got: got.into() }.into());
+            }
+            return Ok(before);
+        }
+        fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+        let manifest = Self {
+            noso: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("NOSO_COMMIT").into(),
+            machine: machine(),
+            origin,
+            rejected: 0,
+            histories: None,
+            uncoded: 0,
+            statistics: None,
+        };
+        manifest.write(folder)?;
+        Ok(manifest)
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        write_atomic(&folder.join(MANIFEST), &text)
+    }
+}
+
+/// Returns the rows that can be read; tells of the others and counts them.
+fn readable(appointments: Appointments, rejected: &mut u64) -> impl Iterator<Item = Appointment> {
+    let bar = spinner("appointments read");
+    appointments.filter_map(move |row| {
+        bar.inc(1);
+        row.inspect_err(|error| {
+            *rejected += 1;
+            if *rejected <= SHOWN {
+                bar.suspend(|| eprintln!("warning: {error}"));
+            }
+        })
+        .ok()
+    })
+}
+
+fn spinner(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} {what}, {{per_sec}}, {{elapsed}}"));
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// Says what was met in the table, each kind of fault that there was.
+fn tell(faults: &Faults, rejected: u64, started: Instant) {
+    let Faults { patients, appointments, .. } = *faults;
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = appointments as f64 / seconds.max(1e-9);
+    eprintln!("{appointments} appointments of {patients} patients; {seconds:.2} s, {rate:.0} appointments/s");
+    for (count, what) in [
+        (rejected, "rows could not be read: left out"),
+        (faults.codes_repaired, "codes in another notation: put right"),
+        (faults.codes_unknown, "codes that the catalogue does not have: kept"),
+        (faults.codes_unreadable, "codes that could be any or none: left out"),
+        (faults.without_codes, "appointments without a code"),
+        (faults.without_texts, "appointments without complaints and tests"),
+        (faults.without_conclusion, "appointments without a conclusion"),
+        (faults.same_time, "appointments at the time of the one before, which is no past of theirs"),
+        (faults.same_id, "ids that a patient has twice: a number added"),
+        (faults.leaks, "appointments that held their own conclusion or codes in complaints or tests: cut out"),
+    ] {
+        if count > 0 {
+            eprintln!("  {count:>8} {what}");
+        }
+    }
+}
+
+/// Codes all conclusions that are not coded yet; returns how many could not be.
+fn link_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u64> {
+    let (mut writer, done) = dataset.go_on_linking()?;
+    let style =
+        ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} conclusions coded, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(faults.appointments);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let (started, mut coded, mut uncoded) = (Instant::now(), 0, 0);
+    let mut failed = |id: &str, error: Error| {
+        uncoded += 1;
+        if uncoded <= SHOWN {
+            bar.suspend(|| eprintln!("warning: appointment {id}: {error}"));
+        }
+    };
+    let mut waiting: Vec<History> = Vec::new();
+    let mut flush = |waiting: &mut Vec<History>| -> Result<()> {
+        let linked = link(pipeline, waiting, &mut failed);
+        let count: usize = waiting.iter().map(|history| history.visits.len()).sum();
+        coded += count;
+        bar.inc(count as u64);
+        waiting.clear();
+        writer.write(&linked)
+    };
+    for (number, history) in dataset.histories()?.enumerate() {
+        let history = history?;
+        if number < done {
+            bar.inc(history.visits.len() as u64);
+            continue;
+        }
+        waiting.push(history);
+        if waiting.iter().map(|history| history.visits.len()).sum::<usize>() >= pipeline.batch_documents() {
+            flush(&mut waiting)?;
+        }
+    }
+    flush(&mut waiting)?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    let before = if done > 0 { format!(", {done} patients done before") } else { String::new() };
+    let uncoded_too = if uncoded > 0 { format!(", {uncoded} failed") } else { String::new() };
+    eprintln!(
+        "{coded} conclusions coded{uncoded_too}{before}; {seconds:.2} s, {:.0} a second",
+        coded as f64 / seconds.max(1e-9)
+    );
+    Ok(uncoded)
+}
+
+/// Gathers the statistics of both label sets, restricted to the codes that both have.
+fn statistics(dataset: &Dataset) -> anyhow::Result<Both> {
+    let (mut original, mut linked) = (BTreeSet::new(), BTreeSet::new());
+    each(dataset, |history, codes| {
+        original.extend(history.visits.iter().flat_map(|visit| visit.codes.iter().cloned()));
+        linked.extend(codes.codes.iter().flatten().flatten().cloned());
+    })?;
+    let shared: BTreeSet<IcdCode> = original.intersection(&linked).cloned().collect();
+    let of_shared = |codes: &mut dyn Iterator<Item = &IcdCode>| -> CodeSet {
+        codes.filter(|code| shared.contains(code)).cloned().collect()
+    };
+    let (mut of_doctors, mut of_coder) = (Gatherer::default(), Gatherer::default());
+    each(dataset, |history, codes| {
+        let typed: Vec<CodeSet> = history.visits.iter().map(|visit| of_shared(&mut visit.codes.iter())).collect();
+        let found: Vec<CodeSet> = codes.codes.iter().map(|codes| of_shared(&mut codes.iter().flatten())).collect();
+        of_doctors.add(history, &typed);
+        of_coder.add(history, &found);
+    })?;
+    Ok(Both {
+        original: of_doctors.statistics(),
+        linked: of_coder.statistics(),
+        original_alone: original.len() - shared.len(),
+        linked_alone: linked.len() - shared.len(),
+    })
+}
+
+/// Goes through histories and their linked codes side by side.
+fn each(dataset: &Dataset, mut see: impl FnMut(&History, &Linked)) -> anyhow::Result<()> {
+    for (history, linked) in dataset.histories()?.zip(dataset.linked()?) {
+        let (history, linked) = (history?, linked?);
+        if history.patient != linked.patient || history.visits.len() != linked.codes.len() {
+            bail!("the linked codes belong to other histories: build the dataset again in another folder");
+        }
+        see(&history, &linked);
+    }
+    Ok(())
+}
+
+fn table(both: &Both) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["", "original", "linked"]);
+    let quartiles = |[low, middle, high]: [f64; 3]| format!("{low:.0}, {middle:.0}, {high:.0}");
+    let rows: [(&str, &dyn Fn(&Statistics) -> String); 8] = [
+        ("records", &|of| of.records.to_string()),
+        ("patients", &|of| of.patients.to_string()),
+        ("codes", &|of| of.codes.to_string()),
+        ("codes a patient", &|of| format!("{:.1} ± {:.1}", of.codes_a_patient[0], of.codes_a_patient[1])),
+        ("earlier records, quartiles", &|of| quartiles(of.earlier)),
+        ("words a record, quartiles", &|of| quartiles(of.words)),
+        ("age, quartiles", &|of| quartiles(of.age)),
+        ("men", &|of| format!("{:.0} %", of.male * 100.0)),
+    ];
+    for (name, value) in rows {
+        table.add_row([name.to_owned(), value(&both.original), value(&both.linked)]);
+    }
+    table.add_row([
+        "codes of this set alone, left out".to_owned(),
+        both.original_alone.to_string(),
+        both.linked_alone.to_string(),
+    ]);
+    table
+}
