@@ -4,8 +4,8 @@
 #     scripts/train_lm.sh RUCCOD_TRAIN_DIR WORK_DIR
 #
 # Learns from the 2,500 records of the train split (scripts/split.sh), every 25th of them held out to choose checkpoints by; the dev split
-# is not seen, so it can be measured on. WORK_DIR then holds noso-lm, and noso-lm-ner, noso-lm-rerank and (for comparison, not shipped)
-# noso-lm-rerank-shuffled below adapters/. On 2 idle cores: an hour and a half. A run that was cut off goes on where it was.
+# is not seen, so it can be measured on. WORK_DIR then holds noso-lm, and noso-lm-ner, noso-lm-rerank and, for comparison, not shipped,
+# two that never answer 0 (noso-lm-rerank-ranked-drop and -shuffled-drop) below adapters/. On 2 idle cores: under two hours. A run that was cut off goes on where it was.
 # NOSO=PROGRAM spares the build.
 set -euo pipefail
 usage="usage: scripts/train_lm.sh RUCCOD_TRAIN_DIR WORK_DIR"
@@ -42,8 +42,9 @@ base = "noso-lm"
 $data
 adapter = [
     { name = "noso-lm-ner", task = "ner", prompt = "ner-short-ru" },
-    { name = "noso-lm-rerank", task = "rerank", prompt = "select-short-ru", order = "ranked", absent = "drop" },
-    { name = "noso-lm-rerank-shuffled", task = "rerank", prompt = "select-short-ru", order = "shuffled", absent = "drop" },
+    { name = "noso-lm-rerank", task = "rerank", prompt = "select-short-ru", order = "ranked", absent = "none" },
+    { name = "noso-lm-rerank-ranked-drop", task = "rerank", prompt = "select-short-ru", order = "ranked", absent = "drop" },
+    { name = "noso-lm-rerank-shuffled-drop", task = "rerank", prompt = "select-short-ru", order = "shuffled", absent = "drop" },
 ]
 
 [finetune]

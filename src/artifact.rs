@@ -74,6 +74,9 @@ pub fn load<T: DeserializeOwned>(kind: Kind, path: &Path) -> Result<T> {
     open(kind, &path.display().to_string(), &bytes)
 }
 
+/// How the names of files begin that are not whole yet.
+pub(crate) const STAGED: &str = ".tmp";
+
 /// Writes `bytes` beside `path`, then renames: a reader sees the old file or the new one, never a half.
 ///
 /// # Errors
@@ -97,7 +100,7 @@ pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let stage = || {
         std::fs::create_dir_all(folder)?;
-        tempfile::Builder::new().permissions(permissions()).tempfile_in(folder)
+        tempfile::Builder::new().prefix(STAGED).permissions(permissions()).tempfile_in(folder)
     };
     stage().map_err(|e| Error::write(path, e))
 }

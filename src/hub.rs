@@ -25,11 +25,7 @@ pub struct Files {
 /// # Errors
 /// - That of `files.error` if there is neither such a path nor such a model.
 pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
-    let path = Path::new(name);
-    if path.exists() {
-        return Ok(path.to_owned());
-    }
-    if let Some(found) = at_home(path, &homes()) {
+    if let Some(found) = local(name) {
         return Ok(found);
     }
     let failed = |reason: &str, hint: String| Err((files.error)(name.to_owned(), reason.to_owned(), hint));
@@ -48,6 +44,12 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
         },
         _ => failed("there is no such file or folder", files.hint.to_owned()),
     }
+}
+
+/// Finds a path, as it is or within one of the folders that hold models by name.
+pub fn local(name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    if path.exists() { Some(path.to_owned()) } else { at_home(path, &homes()) }
 }
 
 /// Returns the folders that may hold models by name, the first to be searched first.
@@ -78,12 +80,13 @@ pub fn cached(id: &str, files: &Files) -> Option<PathBuf> {
     (files.is_whole)(&folder).then_some(folder)
 }
 
-const ABSENT: &str =
-    "this machine cannot reach the hub or does not hold the model: copy its folder here and give the path";
+const ABSENT: &str = "copy the model's folder here and give the path, or its name in NOSO_HOME/models";
 
 #[cfg(feature = "llm")]
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
-    let failed = |reason: String| (files.error)(id.to_owned(), reason, ABSENT.to_owned());
+    let failed = |reason: String| {
+        (files.error)(id.to_owned(), format!("there is no such folder, and as a hub id: {reason}"), ABSENT.to_owned())
+    };
     if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0") {
         return Err(failed("it is not in the cache, and HF_HUB_OFFLINE is set".into()));
     }
@@ -103,7 +106,8 @@ fn download(id: &str, files: &Files) -> Result<PathBuf> {
 
 #[cfg(not(feature = "llm"))]
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
-    let reason = "it is not in the cache, and this build does not download".to_owned();
+    let reason =
+        "there is no such folder, and as a hub id: it is not in the cache, and this build does not download".to_owned();
     Err((files.error)(id.to_owned(), reason, ABSENT.to_owned()))
 }
 

@@ -179,7 +179,7 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
         (named.replace("\"v_proj\"", "\"w_proj\""), "expected projections of this model: q_proj, k_proj"),
         (
             named.replace("\"rerank\", task = \"rerank\"", "\"ner\", task = \"rerank\""),
-            "a folder's name that no other adapter has",
+            "setting `adapter.name`: expected each name once, got ner again",
         ),
         (named.replace("task = \"ner\"", "task = \"naming\""), "`noso train lora --help` shows a job's file"),
         (named.replace("rank = 4", "rank = 0"), ".toml: setting `finetune.lora.rank`: expected a whole number from 1"),
@@ -190,7 +190,10 @@ fn what_cannot_be_trained_is_told_with_what_to_do() {
         ),
         (adapters("max_tokens = 8", ""), "`ner`: none of 40 notes to learn from gives a text of at most 8 tokens"),
         (named.replace("candidates = 3", "candidates = 0"), "adapter.candidates"),
-        (named.replace("name = \"ner\"", "name = \".\""), "adapter `.`"),
+        (
+            named.replace("name = \"ner\"", "name = \".\""),
+            "`adapter.name`: expected the name of a folder, without a path, got .",
+        ),
         (adapters("score_questions = 0", ""), "finetune.score_questions"),
         (named.replace("base = \"model\"", "base = \"nowhere\""), "nowhere"),
         (named.replace("select-short-ru", "ner-ru"), "expected a prompt with task select"),

@@ -4,8 +4,8 @@
 #
 #     scripts/tables/lm.sh RUCCOD_TRAIN_DIR LM_DIR WORK_DIR
 #
-# LM_DIR is the WORK_DIR of scripts/train_lm.sh. A row whose figures stand in WORK_DIR is not made again; what is printed stands in
-# WORK_DIR/table.txt, too. LIMIT=N takes N records only, NOSO=PROGRAM spares the build.
+# LM_DIR is the WORK_DIR of scripts/train_lm.sh. A row whose figures stand in WORK_DIR is not made again, so WORK_DIR belongs to the weights
+# that it was made with; what is printed stands in WORK_DIR/table.txt, too. LIMIT=N takes N records only, NOSO=PROGRAM spares the build.
 set -euo pipefail
 usage="usage: scripts/tables/lm.sh RUCCOD_TRAIN_DIR LM_DIR WORK_DIR"
 corpus="$(realpath "${1:?$usage}")" lm="$(realpath "${2:?$usage}")" work="$(realpath -m "${3:?$usage}")"
@@ -17,6 +17,13 @@ if [ -z "${NOSO:-}" ]; then
     NOSO="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 fi
 mkdir -p "$work"
+# Rows of other weights would stand side by side with these.
+weights="$(cd "$lm" && sha256sum noso-lm/model.safetensors adapters/*/adapter_model.safetensors)"
+[ -e "$work/weights.sha256" ] || echo "$weights" >"$work/weights.sha256"
+if [ "$weights" != "$(cat "$work/weights.sha256")" ]; then
+    echo "error: $work holds rows of other weights than those of $lm; take another WORK_DIR" >&2
+    exit 1
+fi
 scripts/split.sh "$corpus" "$work" "${LIMIT:-1000000}"
 # Without the dev split's mentions, or each would find itself.
 [ -d "$work/index" ] || "$NOSO" index build --mentions "$work/train" --output "$work/index" 2>"$work/index.log"
@@ -24,8 +31,7 @@ scripts/split.sh "$corpus" "$work" "${LIMIT:-1000000}"
 ask=(--pipeline llm --model "$lm/noso-lm" --set ner.llm.prompt=ner-short-ru --set rerank.llm.prompt=select-short-ru
     --set llm.device=cpu --set llm.context_tokens=1024 --set "retrieval.index=$work/index")
 ner=(--adapter-ner "$lm/adapters/noso-lm-ner")
-shuffled=(--adapter-rerank "$lm/adapters/noso-lm-rerank-shuffled")
-ranked=(--adapter-rerank "$lm/adapters/noso-lm-rerank")
+rerank=(--adapter-rerank "$lm/adapters/noso-lm-rerank")
 free=(--set ner.llm.decoding=free --set rerank.llm.decoding=free)
 
 exec > >(tee "$work/table.txt")
@@ -50,8 +56,8 @@ for decoding in constrained free; do
     [ "$decoding" = free ] && how=("${free[@]}")
     row "base-$decoding" ${how[@]+"${how[@]}"}
     row "ner-$decoding" "${ner[@]}" ${how[@]+"${how[@]}"}
-    row "rerank-$decoding" "${ranked[@]}" ${how[@]+"${how[@]}"}
-    row "both-$decoding" "${ner[@]}" "${ranked[@]}" ${how[@]+"${how[@]}"}
+    row "rerank-$decoding" "${rerank[@]}" ${how[@]+"${how[@]}"}
+    row "both-$decoding" "${ner[@]}" "${rerank[@]}" ${how[@]+"${how[@]}"}
 done
 choice() { # NAME OPTION...: what choosing adds, on gold mentions without a direct match
     echo "== choice, $1"
@@ -59,8 +65,10 @@ choice() { # NAME OPTION...: what choosing adds, on gold mentions without a dire
 }
 for order in ranked shuffled; do
     choice "base-$order" --set "rerank.llm.order=$order"
-    choice "taught-ranked-$order" "${ranked[@]}" --set "rerank.llm.order=$order"
-    choice "taught-shuffled-$order" "${shuffled[@]}" --set "rerank.llm.order=$order"
+    choice "taught-$order" "${rerank[@]}" --set "rerank.llm.order=$order"
+    for taught in ranked shuffled; do
+        choice "$taught-drop-$order" --adapter-rerank "$lm/adapters/noso-lm-rerank-$taught-drop" --set "rerank.llm.order=$order"
+    done
 done
 # 0.8 was chosen on the held-out notes of scripts/train_lm.sh.
-choice taught-ranked-prior "${ranked[@]}" --set rerank.llm.prior=0.8
+choice taught-prior "${rerank[@]}" --set rerank.llm.prior=0.8

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::encoder::{EncoderConfig, Pooling, Preset};
 pub use self::llm::{
     Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, Order, ReportedSpan, SecondLookConfig,
-    SelectConfig, SelectDecoding, Structured, TAUGHT_PROMPT,
+    SelectConfig, SelectDecoding, Structured, TAUGHT_PROMPT, TAUGHT_PROMPTS,
 };
 use crate::error::{Error, Result};
 

@@ -1,6 +1,8 @@
 //! Diagnosis prediction: a table of appointments comes in, patients with their pasts leave, labelled by doctors and by the coder.
 //!
-//!     table ─read→ Appointment ─group→ History ─link→ label sets ─Input→ what a model is shown
+//! ```text
+//! table ─read→ Appointment ─group→ History ─link→ label sets ─Input→ what a model is shown
+//! ```
 
 pub mod dataset;
 pub mod group;

@@ -80,6 +80,7 @@ impl Error {
             Self::Memory { lower, .. } => format!("lower {lower}"),
             Self::Setting { key, .. } => {
                 match key.split_once('.').map(|(section, _)| section) {
+                    _ if key == "base" || key == "finetune" => "`noso train lora --help` shows a job's file with every key".into(),
                     Some("finetune" | "pretrain" | "adapter") => "`noso train lora --help` shows a job's file with every key".into(),
                     Some(section) if SECTIONS.contains(&section) => {
                         "pipelines/default.toml and llm.toml in the source list every key with its range".into()

@@ -14,10 +14,12 @@ macro_rules! files {
 }
 
 /// Files by their paths in the repository: the model, and its adapters.
-static FILES: [(&str, &[u8]); 11] = files![
+static FILES: [(&str, &[u8]); 13] = files![
     "models/noso-lm/config.json",
     "models/noso-lm/generation_config.json",
     "models/noso-lm/model.safetensors",
+    "models/noso-lm/prompt-ner.toml",
+    "models/noso-lm/prompt-rerank.toml",
     "models/noso-lm/tokenizer.json",
     "models/noso-lm/tokenizer_config.json",
     "adapters/noso-lm-ner/adapter_config.json",
@@ -79,11 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_adapters_were_taught_the_built_in_prompts() {
-        for (adapter, prompt) in [("ner", "ner-short-ru"), ("rerank", "select-short-ru")] {
-            let taught =
-                FILES.iter().find(|(name, _)| *name == format!("adapters/noso-lm-{adapter}/prompt.toml")).unwrap().1;
-            assert_eq!(taught, Prompt::load(prompt).unwrap().source().as_bytes(), "{adapter}");
+    fn the_shipped_model_and_adapters_were_taught_the_built_in_prompts() {
+        for (task, prompt) in [("ner", "ner-short-ru"), ("rerank", "select-short-ru")] {
+            for file in [format!("adapters/noso-lm-{task}/prompt.toml"), format!("models/noso-lm/prompt-{task}.toml")] {
+                let taught = FILES.iter().find(|(name, _)| *name == file).unwrap().1;
+                assert_eq!(taught, Prompt::load(prompt).unwrap().source().as_bytes(), "{file}");
+            }
         }
     }
 

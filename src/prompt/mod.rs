@@ -99,6 +99,9 @@ struct Content {
     none_allowed: Option<bool>,
     /// What the answer names a candidate by. Only for the task that selects. Default its number.
     named_by: Option<NamedBy>,
+    /// Whether candidates that stand in retrieval's order are said to. Only for the task that selects. Default yes; who was taught on
+    /// shuffled ones was told nothing.
+    tells_order: Option<bool>,
     /// Examples shown before every question.
     #[serde(default)]
     examples: Vec<Shot>,
@@ -184,8 +187,12 @@ impl Prompt {
                 "key `none_allowed`: expected it only where a number is chosen (select, descend)".to_owned(),
             ));
         }
-        if content.named_by.is_some() && content.task != Task::Select {
-            return Err(wrong(origin, "key `named_by`: expected it only where a candidate is selected".to_owned()));
+        for (key, is_there) in
+            [("named_by", content.named_by.is_some()), ("tells_order", content.tells_order.is_some())]
+        {
+            if is_there && content.task != Task::Select {
+                return Err(wrong(origin, format!("key `{key}`: expected it only where a candidate is selected")));
+            }
         }
         // Line breaks that TOML's quotation marks bring are not part of the template.
         for template in [&mut content.system, &mut content.user] {
@@ -273,6 +280,25 @@ impl Prompt {
     /// Returns what the answer names a candidate by.
     pub fn named_by(&self) -> NamedBy {
         self.content.named_by.unwrap_or_default()
+    }
+
+    /// Tells whether candidates that stand in retrieval's order are said to.
+    pub fn tells_order(&self) -> bool {
+        self.content.tells_order.unwrap_or(true)
+    }
+
+    /// Returns the same prompt, silent of the candidates' order; itself if it is.
+    ///
+    /// # Errors
+    /// - [`Error::Prompt`] if its file cannot be changed so.
+    pub fn silent_of_order(&self) -> Result<Self> {
+        let is_silent =
+            !self.tells_order() || self.templates().iter().all(|(_, template)| !template.contains("ranked"));
+        match self.content.tells_order {
+            _ if is_silent => Ok(self.clone()),
+            None => Self::parse(&self.origin, &format!("tells_order = false\n{}", self.source)),
+            Some(_) => Self::parse(&self.origin, &self.source.replacen("tells_order = true", "tells_order = false", 1)),
+        }
     }
 
     /// Returns its own examples.

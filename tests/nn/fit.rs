@@ -275,7 +275,7 @@ fn a_last_step_that_throws_the_weights_out_of_bounds_leaves_nothing_behind() {
 fn stops_when_patience_runs_out_and_returns_the_best() {
     let folder = tempdir().unwrap();
     let (parameters, mut task) = Line::new(0.0);
-    task.scores = vec![0.1, 0.5, f64::NAN, 0.4, 0.9];
+    task.scores = vec![0.1, 0.5, 0.3, 0.4, 0.9];
     let settings = FitSettings { epochs: 9, patience: 2, ..settings() };
     let history = fit(&parameters, &mut task, &settings, folder.path(), false).unwrap();
     assert_eq!(history.evaluations.len(), 4);
@@ -297,6 +297,33 @@ fn stops_when_patience_runs_out_and_returns_the_best() {
     }
     let easier = FitSettings { recompute: true, checkpoint_minutes: 1.0, learning_rate: 1e-3, ..settings };
     assert_eq!(fit(&parameters, &mut task, &easier, folder.path(), true).unwrap().steps, history.steps);
+}
+
+#[test]
+fn a_score_that_is_no_number_stops_the_run() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    task.scores = vec![0.1, f64::NAN];
+    let error = fit(&parameters, &mut task, &settings(), folder.path(), false).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 10, best: Some(_), .. }), "{error}");
+}
+
+#[test]
+fn where_no_step_made_them_better_the_first_weights_stay() {
+    let folder = tempdir().unwrap();
+    let (parameters, mut task) = Line::new(0.0);
+    let before = weights(&parameters);
+    // Too few steps, and a loss that falls again: what came of it is no better all the same.
+    let fast = FitSettings { learning_rate: 5.5, evaluate_first: true, epochs: 1, ..settings() };
+    let history = fit(&parameters, &mut task, &fast, folder.path(), false).unwrap();
+    assert_eq!((history.evaluations[0].step, history.evaluations.len()), (0, 2));
+    assert!(history.best_step == Some(0) && weights(&parameters) == before, "{:?}", history.evaluations);
+
+    let folder = tempdir().unwrap();
+    let lost = FitSettings { learning_rate: 500.0, ..fast };
+    let error = fit(&parameters, &mut task, &lost, folder.path(), false).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 5, best: Some(_), .. }), "{error}");
+    fit(&parameters, &mut task, &FitSettings { learning_rate: 0.05, ..lost }, folder.path(), true).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use noso::nn::{
     Masks, Packed, Parameters,
     bert::{Bert, BertConfig},
-    ops::{self, Activation, Heads, Sight},
+    ops::{self, Activation, Heads, Sight, Span, Window},
 };
 
 use super::numbers::{angles, check_gradients, flat, variable};
@@ -69,6 +69,19 @@ fn attention_over_sequences_of_any_length() {
     let heads = Heads::all(2, 0.3);
     check_gradients(&[&q, &k, &v], &|| ops::attention(&q, &k, &v, &LENGTHS, heads, None).unwrap());
     check_gradients(&[&q, &k, &v], &|| ops::attention(&q, &k, &v, &LENGTHS, heads, Some(&mut Masks::new(5))).unwrap());
+}
+
+#[test]
+fn attention_within_a_window() {
+    let [q, k, v] = [1, 2, 3].map(|seed| variable(&[14, 4], seed));
+    let spans = [(9, vec![0, 4]), (1, vec![]), (4, vec![3])].map(|(length, globals)| Span { length, globals });
+    let window = Window { heads: 2, reach: 2, drop: 0.3 };
+    for drops in [false, true] {
+        let masks = || drops.then(|| Masks::new(5));
+        check_gradients(&[&q, &k, &v], &|| {
+            ops::window_attention(&q, &k, &v, &spans, window, masks().as_mut()).unwrap()
+        });
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use noso::nn::{
     Masks,
-    ops::{self, Activation, AdamW, Heads, Sight, composed},
+    ops::{self, Activation, AdamW, Heads, Sight, Span, Window, composed},
 };
 
 use super::numbers::{angles, assert_close, check_same, flat, gradients, numbers, variable};
@@ -125,6 +125,48 @@ fn attention_equals_basic_operations() {
     assert!(ops::attention(&x, &x, &x, &[4], shared, None).is_err());
     assert!(ops::attention(&x, &x, &x, &[3], Heads::all(3, 0.0), None).is_err());
     assert!(ops::attention(&x, &x, &x, &[4], Heads::all(5, 0.0), None).is_err());
+}
+
+/// Sequences of one token, of a block and its neighbours, of several windows; with and without global tokens.
+fn spans() -> Vec<Span> {
+    let all = [(1, vec![0]), (5, vec![]), (63, vec![0]), (64, vec![63]), (65, vec![0, 30]), (200, vec![0, 7, 199])];
+    all.map(|(length, globals)| Span { length, globals }).to_vec()
+}
+
+#[test]
+fn window_attention_equals_basic_operations() {
+    let spans = spans();
+    let tokens: usize = spans.iter().map(|span| span.length).sum();
+    let [q, k, v] = [1, 2, 3].map(|seed| variable(&[tokens, 12], seed));
+    for reach in [0, 1, 4, 64, 300] {
+        let window = Window { heads: 3, reach, drop: 0.0 };
+        check_same(&[&q, &k, &v], &|| ops::window_attention(&q, &k, &v, &spans, window, None).unwrap(), &|| {
+            composed::window_attention(&q, &k, &v, &spans, window, None).unwrap()
+        });
+    }
+}
+
+#[test]
+fn a_window_over_the_whole_text_is_full_attention() {
+    let lengths = [1, 30, 130];
+    let [q, k, v] = [1, 2, 3].map(|seed| variable(&[161, 8], seed));
+    let spans: Vec<Span> = lengths.iter().map(|&length| Span { length, globals: vec![] }).collect();
+    let window = Window { heads: 2, reach: 130, drop: 0.0 };
+    check_same(&[&q, &k, &v], &|| ops::window_attention(&q, &k, &v, &spans, window, None).unwrap(), &|| {
+        ops::attention(&q, &k, &v, &lengths, Heads::all(2, 0.0), None).unwrap()
+    });
+}
+
+#[test]
+fn window_attention_refuses_what_does_not_fit() {
+    let x = variable(&[4, 6], 1);
+    let window = |heads| Window { heads, reach: 1, drop: 0.0 };
+    let span = |length, globals: &[usize]| Span { length, globals: globals.to_vec() };
+    for (spans, heads) in
+        [(vec![span(3, &[])], 3), (vec![span(4, &[])], 5), (vec![span(4, &[4])], 3), (vec![span(4, &[1, 0])], 3)]
+    {
+        assert!(ops::window_attention(&x, &x, &x, &spans, window(heads), None).is_err(), "{spans:?} {heads}");
+    }
 }
 
 #[test]

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::Catalog,
     cli::{corpus::load_annotated, load_catalog},
-    config::Device,
+    config::{Device, RetrievalConfig},
     data::AnnotatedDocument,
-    embed::{Embed, ngram::NgramEncoder},
-    error::{Error, Result},
+    embed::Embed,
+    error::{Error, Result, check_setting},
     nn::fit::fingerprint,
+    pipeline::load_encoder,
     train::lora::{
         lessons::Lessons,
         pretrain::PretrainSettings,
@@ -34,6 +35,8 @@ pub(super) struct Job {
     /// Annotated folders to choose the best checkpoint on.
     #[serde(default)]
     pub tune: Vec<PathBuf>,
+    /// Index whose encoder finds candidates, as the one that will be searched does. Default: the shipped one.
+    index: Option<PathBuf>,
     /// Catalogue whose codes are candidates. Default: the shipped one.
     catalog: Option<PathBuf>,
     /// Where it runs. Default `auto`.
@@ -71,6 +74,8 @@ impl Job {
         };
         toml::from_str::<Self>(&text).map_err(wrong)?; // tells the line of what is wrong
         let mut table: toml::Table = toml::from_str(&text).map_err(wrong)?;
+        let is_one = !(table.contains_key("finetune") && table.contains_key("pretrain"));
+        check_setting(is_one, "finetune", "either it or `pretrain`", "both")?;
         over_defaults(&mut table, "finetune", &FinetuneSettings::default());
         over_defaults(&mut table, "pretrain", &PretrainSettings::default());
         table.try_into().map_err(wrong)
@@ -95,7 +100,8 @@ impl Job {
                 tune.len()
             );
         }
-        Ok(Read { taught, tune, catalog: Arc::new(catalog), encoder: Arc::new(NgramEncoder::shipped()?) })
+        let retrieval = RetrievalConfig { index: self.index.clone(), ..RetrievalConfig::default() };
+        Ok(Read { taught, tune, catalog: Arc::new(catalog), encoder: load_encoder(&retrieval)? })
     }
 }
 
@@ -211,8 +217,12 @@ mod tests {
 
     #[test]
     fn what_a_job_leaves_out_is_the_jobs_own_default() {
-        let job = "corpus = []\n[finetune.lora]\nrank = 4\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
-        let Job { finetune, pretrain, .. } = read(job).unwrap();
+        let finetune = "corpus = []\n[finetune.lora]\nrank = 4\n[finetune.fit]\nepochs = 3\nwarm_up = { steps = 5 }\n";
+        let pretrain = "[pretrain]\nexamples = 9\n[pretrain.fit]\nseed = 7\n";
+        let told = read(&format!("{finetune}{pretrain}")).unwrap_err();
+        assert!(told.to_string().contains("either it or `pretrain`"), "{told}");
+        let Job { finetune, .. } = read(finetune).unwrap();
+        let Job { pretrain, .. } = read(&format!("corpus = []\n{pretrain}")).unwrap();
         let fit = &finetune.fit;
         assert_eq!((fit.epochs, fit.batch, fit.accumulation, fit.warm_up), (3, 2, 8, WarmUp::Steps(5)));
         assert_eq!(finetune.lora, Lora { rank: 4, ..Lora::default() });

@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::bail;
-
 use super::{
     card::Card,
     fit::Bar,
@@ -16,6 +14,7 @@ use crate::{
     config::RerankConfig,
     embed::bert::device,
     error::{Error, Result, check_setting},
+    llm::hub,
     nn::{
         decoder::Lora,
         fit::{History, ModelFolder},
@@ -70,6 +69,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut job = Job::load(&args.config)?;
     job.finetune.full |= args.full;
+    let alone = job.pretrain.is_none() || !args.full;
+    check_setting(alone, "--full", "it with adapters to fine-tune", "a model from nothing, all of which is trained")?;
     let ran = match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
         (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
@@ -98,10 +99,21 @@ impl Args {
     fn finetune(&self, job: &Job, base: &str) -> anyhow::Result<ExitCode> {
         let names: Vec<&str> = job.adapter.iter().map(|adapter| adapter.name.as_str()).collect();
         let simple = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
-        if let Some(wrong) = names.iter().enumerate().find(|(at, name)| !simple(name) || names[..*at].contains(name)) {
-            bail!("adapter `{}`: expected a folder's name that no other adapter has", wrong.1);
+        for (at, name) in names.iter().enumerate() {
+            check_setting(simple(name), "adapter.name", "the name of a folder, without a path", name)?;
+            check_setting(!names[..at].contains(name), "adapter.name", "each name once", format!("{name} again"))?;
         }
-        job.adapter.iter().try_for_each(AdapterSettings::check)?;
+        let folder = hub::resolve(base)?;
+        let adapters: Vec<AdapterSettings> = job.adapter.iter().map(|one| one.with_prompt_of(&folder)).collect();
+        for one in &adapters {
+            one.check().map_err(|e| match e {
+                Error::Setting { .. } => e.into(),
+                e => {
+                    let told = format!("{}: adapter `{}`: {e}", self.config.display(), one.name);
+                    anyhow::Error::new(e).context(told)
+                }
+            })?;
+        }
         job.finetune.check()?;
         let chooses = job.finetune.best == Best::Loss || !job.tune.is_empty();
         check_setting(chooses, "finetune.best", "loss, or a folder in `tune` to ask about", "score and no `tune`")?;
@@ -113,13 +125,9 @@ impl Args {
         let finetuning = Finetuning::load(base, job.finetune.clone(), &device(job.device)?).map_err(in_keys)?;
         // All of it before the first is trained, which may take days.
         let prepare = |one| finetuning.prepare(one, &read.lessons());
-        let prepared = job.adapter.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let prepared = adapters.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let mut watch = Bar::new()?.beside(finetuning.base_bytes());
-        for ((one, prepared), folder) in job.adapter.iter().zip(&prepared).zip(folders.iter().rev()) {
-            if Manifest::is_finished(folder) {
-                eprintln!("{}: it is finished, and stays as it is", folder.path().display());
-                continue;
-            }
+        for ((one, prepared), folder) in adapters.iter().zip(&prepared).zip(folders.iter().rev()) {
             let settings = DescribedAdapter {
                 base,
                 base_hash: finetuning.base_hash(),
@@ -127,6 +135,9 @@ impl Args {
                 prompt: one.prompt()?.fingerprint(),
                 finetune: finetuning.settings(),
             };
+            if Manifest::is_finished(folder, &read.described(&settings), read.fingerprint()) {
+                continue;
+            }
             let manifest = Manifest::begin(folder, &read.described(&settings), read.fingerprint())?;
             self.keep(folder)?;
             let history = finetuning.train(one, &read.lessons(), prepared, folder, &mut watch).map_err(in_keys)?;
@@ -145,6 +156,9 @@ impl Args {
         let device = device(job.device)?;
         let read = job.read()?;
         let folder = ModelFolder::claim(&self.output, self.resume)?;
+        if Manifest::is_finished(&folder, &read.described(settings), read.fingerprint()) {
+            return Ok(DONE);
+        }
         let manifest = Manifest::begin(&folder, &read.described(settings), read.fingerprint())?;
         self.keep(&folder)?;
         let history = pretrain(&read.lessons(), settings, &device, &folder, &mut Bar::new()?)
@@ -193,6 +207,14 @@ impl Job {
             ("Texts left out", counts.left_out.to_string()),
             ("Most tokens a text", settings.max_tokens.to_string()),
         ];
+        if adapter.task == Kind::Rerank {
+            let said = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+            trained.extend([
+                ("Candidates", adapter.candidates.to_string()),
+                ("Order of candidates", said(&adapter.order)),
+                ("Right code not offered: answer", said(&adapter.absent)),
+            ]);
+        }
         let (summary, model) = if settings.full {
             (format!("A language model that {task}, trained from `{base}`."), format!("--model {path}"))
         } else {
@@ -206,9 +228,6 @@ impl Job {
             let summary = format!("A LoRA adapter with which `{base}` {task}.");
             (summary, format!("--model {base} --adapter-{option} {path}"))
         };
-        // An adapter's folder holds the prompt, a whole model's does not.
-        let prompt = adapter.prompt.as_deref().filter(|_| settings.full);
-        let prompt = prompt.map(|name| format!(" --set {option}.llm.prompt={name}"));
         let fewer = adapter.task == Kind::Rerank && adapter.candidates != RerankConfig::default().candidates;
         let offered = fewer.then(|| format!(" --set rerank.candidates={}", adapter.candidates));
         Card {
@@ -220,11 +239,7 @@ impl Job {
             settings: trained,
             fit: &settings.fit,
             history,
-            usage: format!(
-                "noso code --pipeline llm {model}{}{} 'Хр. гастрит'",
-                prompt.unwrap_or_default(),
-                offered.unwrap_or_default()
-            ),
+            usage: format!("noso code --pipeline llm {model}{} 'Хр. гастрит'", offered.unwrap_or_default()),
         }
     }
 
@@ -234,7 +249,7 @@ impl Job {
         history: &'a History,
         folder: &ModelFolder,
     ) -> Card<'a> {
-        let PretrainSettings { sizes, extract, select, .. } = settings;
+        let PretrainSettings { sizes, .. } = settings;
         Card {
             name: folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
             base: None,
@@ -253,7 +268,7 @@ impl Job {
             fit: &settings.fit,
             history,
             usage: format!(
-                "noso code --pipeline llm --model {} --set llm.context_tokens={} \\\n    --set ner.llm.prompt={extract} --set rerank.llm.prompt={select} 'Хр. гастрит'",
+                "noso code --pipeline llm --model {} --set llm.context_tokens={} 'Хр. гастрит'",
                 folder.path().display(),
                 sizes.positions
             ),

@@ -62,10 +62,27 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Tells whether a folder holds a training that has ended.
-    pub fn is_finished(folder: &ModelFolder) -> bool {
+    /// Tells whether a folder holds a training that has ended; says so, and what in its settings or data was other than now.
+    pub fn is_finished(folder: &ModelFolder, settings: &impl Serialize, data: u64) -> bool {
         let text = std::fs::read(folder.place().folder.join(MANIFEST_FILE)).unwrap_or_default();
-        serde_json::from_slice::<Value>(&text).is_ok_and(|manifest| !manifest["outcome"].is_null())
+        let before = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        if before["outcome"].is_null() {
+            return false;
+        }
+        let mut other = Vec::new();
+        differences("", &before["settings"], &serde_json::to_value(settings).unwrap_or_default(), &mut other);
+        if before["data"] != format!("{data:016x}") {
+            other.push("other notes".to_owned());
+        }
+        let path = folder.path().display();
+        eprintln!("{path}: it is finished, and stays as it is");
+        if !other.is_empty() {
+            eprintln!(
+                "warning: {path} was trained with other settings ({}); --output with another folder trains anew",
+                other.join("; ")
+            );
+        }
+        true
     }
 
     /// Adds how it ended.
@@ -82,5 +99,19 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
         artifact::write_atomic(&folder.place().folder.join(MANIFEST_FILE), &json)
+    }
+}
+
+/// Lists the values of settings that were others before.
+fn differences(name: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            for (key, value) in now {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                differences(&name, before.get(key).unwrap_or(&Value::Null), value, found);
+            }
+        }
+        _ if before != now => found.push(format!("{name} was {before}, is {now}")),
+        _ => {}
     }
 }

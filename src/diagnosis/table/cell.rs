@@ -11,6 +11,7 @@ pub enum Cell {
     Missing,
     Text(String),
     Number(f64),
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code))] // text formats write times as text
     Time(NaiveDateTime),
     List(Vec<String>),
 }

@@ -217,10 +217,15 @@ impl Engine {
     }
 
     pub async fn takes_system_role(&self) -> Result<bool> {
-        let turn = |role| Message { role, content: "?".into() };
-        // A template that takes no user's turn is broken; one that leaves a system turn out without a word takes none.
-        let alone = self.chat_tokens(&[turn(Role::User)]).await?;
-        Ok(self.chat_tokens(&[turn(Role::System), turn(Role::User)]).await.is_ok_and(|both| both != alone))
+        const WORDS: &str = "S-Y-S";
+        let turn = |role, content: &str| Message { role, content: content.into() };
+        // A template that takes no user's turn is broken; one that leaves a system turn's words out takes none.
+        self.chat_tokens(&[turn(Role::User, "?")]).await?;
+        let Ok(both) = self.chat_tokens(&[turn(Role::System, WORDS), turn(Role::User, "?")]).await else {
+            return Ok(false);
+        };
+        let text = self.model.detokenize(both, false).await.map_err(|_| lost("it does not detokenise"))?;
+        Ok(text.contains(WORDS))
     }
 
     pub async fn run(&self, job: Job, processors: Vec<Arc<dyn CustomLogitsProcessor>>) -> Result<Done> {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{checkpoint, history::LOSSES_FILE, run::Place};
-use crate::error::{Error, Result};
+use crate::{
+    artifact,
+    error::{Error, Result},
+};
 
 /// Where the run's own files lie within the model's folder.
 const RUN_FOLDER: &str = "training";
@@ -46,6 +49,7 @@ impl ModelFolder {
         if claimed.has_checkpoint() && !resume {
             return refuse(&checkpoint::path(&claimed.run), ErrorKind::AlreadyExists, "a run is there already");
         }
+        claimed.sweep();
         let other = fs::read_dir(path).map_err(|e| Error::read(path, e))?.flatten().map(|entry| entry.path());
         match other.filter(|other| *other != claimed.run).min() {
             Some(other) if !claimed.has_checkpoint() => {
@@ -53,6 +57,13 @@ impl ModelFolder {
             }
             _ => Ok(claimed),
         }
+    }
+
+    /// Takes away what a run left half written when it was killed; nobody else writes here now.
+    fn sweep(&self) {
+        let files = [&self.path, &self.run].into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+        let is_staged = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with(artifact::STAGED);
+        files.flatten().filter(is_staged).for_each(|file| drop(fs::remove_file(file.path())));
     }
 
     /// Returns the model's folder.
@@ -105,7 +116,9 @@ mod tests {
         assert!(refusal(&path, false).contains("--resume"));
         fs::write(path.join("config.json"), "").unwrap();
         assert!(refusal(&path, false).contains("--resume"));
+        fs::write(path.join(RUN_FOLDER).join(".tmp7Kq"), "half").unwrap();
         assert!(ModelFolder::claim(&path, true).unwrap().place().resume);
+        assert!(!path.join(RUN_FOLDER).join(".tmp7Kq").exists());
 
         fs::remove_dir_all(path.join(RUN_FOLDER)).unwrap();
         for resume in [false, true] {

@@ -128,8 +128,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn go(mut self, task: &mut dyn Task) -> Result<History> {
+        if self.settings.evaluate_first && self.state.step == 0 && self.state.evaluated_step.is_none() {
+            self.evaluate(task)?;
+        }
         while !self.state.exhausted && self.state.epoch < self.settings.epochs {
             self.epoch(task)?;
+        }
+        if let Some(loss) = self.lost() {
+            return Err(self.diverged(self.state.step, loss));
         }
         if self.state.evaluated_step != Some(self.state.step) {
             self.evaluate(task)?;
@@ -183,7 +189,11 @@ impl Run<'_> {
 
     /// Refuses weights that the last step threw out of all bounds before they replace good ones.
     fn check_weights(&self) -> Result<()> {
-        if self.parameters.are_finite()? { Ok(()) } else { Err(self.diverged(self.state.step, f64::NAN)) }
+        match self.parameters.are_finite()? {
+            true => Ok(()),
+            false if self.state.step == 0 => Err(no_numbers()),
+            false => Err(self.diverged(self.state.step, f64::NAN)),
+        }
     }
 
     fn step(&mut self, task: &dyn Task, batches: &[&[usize]]) -> Result<()> {
@@ -192,8 +202,7 @@ impl Run<'_> {
         let found = gradients::compute(task, &self.variables, settings, self.state.step, batches)?;
         let norm = gradients::norm(&found.gradients)? * found.scale;
         if self.state.step == 0 && !found.loss.is_finite() {
-            // No matter of the learning rate: nothing has been learnt yet.
-            return Err(Error::NotFinite { model: "the model, before its first step,".into() });
+            return Err(no_numbers());
         }
         if !found.loss.is_finite() || !norm.is_finite() {
             return Err(self.diverged(self.state.step + 1, found.loss));
@@ -222,7 +231,14 @@ impl Run<'_> {
     fn evaluate(&mut self, task: &dyn Task) -> Result<()> {
         self.check_weights()?;
         let Some(evaluation) = task.evaluate()? else { return Ok(()) };
-        let best = self.state.score(evaluation.score);
+        if evaluation.score.is_nan() {
+            return Err(match self.state.step {
+                0 => no_numbers(),
+                step => self.diverged(step, f64::NAN),
+            });
+        }
+        // Weights on the way to an explosion replace no good ones.
+        let best = self.state.score(if self.lost().is_some() { f64::NAN } else { evaluation.score });
         if best {
             checkpoint::save_best(self.folder, self.parameters, self.state.step)?;
         }
@@ -279,12 +295,25 @@ impl Run<'_> {
         last.iter().any(|step| f64::from(step.loss) > bearable(steps))
     }
 
+    /// Returns the mean loss of the last steps if it lies far above that of the very first.
+    fn lost(&self) -> Option<f64> {
+        let steps = &self.log.history.steps;
+        let last = &steps[steps.len().saturating_sub(DOUBTFUL)..];
+        let mean = last.iter().map(|step| f64::from(step.loss)).sum::<f64>() / last.len().max(1) as f64;
+        (mean > bearable(steps)).then_some(mean)
+    }
+
     fn save(&mut self, task: &dyn Task) -> Result<()> {
         self.check_weights()?;
         checkpoint::save(self.folder, self.parameters, &self.optimiser, &self.state, self.settings, task)?;
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// Says that a model gives no numbers before it has learnt anything: no matter of the learning rate.
+fn no_numbers() -> Error {
+    Error::NotFinite { model: "the model, before its first step,".into() }
 }
 
 /// Returns how high the loss may rise.

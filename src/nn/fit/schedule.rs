@@ -26,12 +26,13 @@ pub enum WarmUp {
 }
 
 impl WarmUp {
-    /// Returns the number of warm-up steps of a run of `steps`.
+    /// Returns the number of warm-up steps of a run of `steps`; one step at least comes after them, or nothing would be learnt.
     pub fn steps(self, steps: usize) -> usize {
         match self {
             Self::Share(share) => (steps as f64 * share).ceil() as usize,
             Self::Steps(warm_up) => warm_up,
         }
+        .min(steps.saturating_sub(1))
     }
 }
 

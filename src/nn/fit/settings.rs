@@ -39,6 +39,8 @@ pub struct FitSettings {
     /// Whether the layers' inner results are computed a second time on the way back instead of being kept: a quarter slower, a
     /// fraction of the memory. Default false.
     pub recompute: bool,
+    /// Whether the weights that a run begins with are evaluated, too: no step may have made them better. Default false.
+    pub evaluate_first: bool,
     /// Steps between two evaluations; 0 is once an epoch. Default 0.
     pub evaluate_steps: usize,
     /// Evaluations without a better score after which the run ends; 0 is never. Default 0.
@@ -66,6 +68,7 @@ impl Default for FitSettings {
             shards: 2,
             batch_tokens: 8192,
             recompute: false,
+            evaluate_first: false,
             evaluate_steps: 0,
             patience: 0,
             checkpoint_steps: 0,

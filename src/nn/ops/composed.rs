@@ -8,7 +8,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::{Angles, Frozen, Heads, Sight};
+use super::{Angles, Frozen, Heads, Sight, Span, Window};
 use crate::{error::Result, nn::masks::factor};
 
 /// See [`ops::linear`](super::linear).
@@ -130,6 +130,86 @@ pub fn attention(
     }
     let context = weights.matmul(&values)?.transpose(1, 2)?.reshape((batch * longest, hidden))?;
     Ok(context.index_select(&Tensor::new(kept, device)?, 0)?)
+}
+
+/// See [`ops::window_attention`](super::window_attention), by blocks as wide as the window reaches, each with its two neighbours; with
+/// `seed`, weights are dropped, others than the kernel drops.
+pub fn window_attention(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    spans: &[Span],
+    window: Window,
+    seed: Option<u64>,
+) -> Result<Tensor> {
+    let (mut start, mut parts) = (0, Vec::with_capacity(spans.len()));
+    for (number, span) in (0..).zip(spans).filter(|(_, span)| span.length > 0) {
+        let part = |x: &Tensor| x.narrow(0, start, span.length);
+        let seed = seed.map(|seed: u64| seed.wrapping_add(number));
+        parts.push(window_attention_of_one([part(queries)?, part(keys)?, part(values)?], span, window, seed)?);
+        start += span.length;
+    }
+    if parts.is_empty() { Ok(queries.clone()) } else { Ok(Tensor::cat(&parts, 0)?) }
+}
+
+fn window_attention_of_one(qkv: [Tensor; 3], span: &Span, window: Window, seed: Option<u64>) -> Result<Tensor> {
+    let ((length, hidden), device) = (qkv[0].dims2()?, qkv[0].device().clone());
+    let (heads, width) = (window.heads, window.reach.max(1));
+    let (blocks, size) = (length.div_ceil(width), hidden / heads);
+    let split = |x: &Tensor, before: usize, after: usize| -> Result<Tensor> {
+        let padded = x.pad_with_zeros(0, before, blocks * width - length + after)?;
+        let rows = padded.dim(0)?;
+        Ok(padded.reshape((rows / width, width, heads, size))?.permute((2, 0, 1, 3))?.contiguous()?)
+    }; // (heads, blocks, width, size)
+    let with_neighbours = |x: &Tensor| -> Result<Tensor> {
+        let wide = split(x, width, width)?;
+        let three = (0..3).map(|shift| wide.narrow(1, shift, blocks)).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&three, 2)?.contiguous()?) // (heads, blocks, 3 · width, size)
+    };
+    let places: Vec<u32> = span.globals.iter().map(|&place| place as u32).collect();
+    let far = |x: &Tensor| -> Result<Tensor> {
+        let rows = x.index_select(&Tensor::new(places.as_slice(), &device)?, 0)?;
+        let rows = rows.reshape((places.len(), heads, size))?.transpose(0, 1)?.unsqueeze(1)?;
+        Ok(rows.expand((heads, blocks, places.len(), size))?.contiguous()?)
+    };
+    let [q, k, v] = &qkv;
+    let queries = (split(q, 0, 0)? / (size as f64).sqrt())?;
+    let masked = Tensor::from_vec(masked_neighbours(span, window.reach, width), (blocks, width, 3 * width), &device)?;
+    let mut scores = queries.matmul(&with_neighbours(k)?.t()?.contiguous()?)?.broadcast_add(&masked)?;
+    if !places.is_empty() {
+        scores = Tensor::cat(&[&scores, &queries.matmul(&far(k)?.t()?.contiguous()?)?], 3)?;
+    }
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    let mut weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    if let Some(seed) = seed {
+        weights = dropout(&weights, window.drop, seed)?;
+    }
+    let mut context = weights.narrow(3, 0, 3 * width)?.contiguous()?.matmul(&with_neighbours(v)?)?;
+    if !places.is_empty() {
+        let of_globals = weights.narrow(3, 3 * width, places.len())?.contiguous()?;
+        context = (context + of_globals.matmul(&far(v)?)?)?;
+    }
+    let rows = context.permute((1, 2, 0, 3))?.reshape((blocks * width, hidden))?.narrow(0, 0, length)?;
+    let local = (0..length).map(|at| if span.globals.contains(&at) { 0.0f32 } else { 1.0 }).collect::<Vec<_>>();
+    Ok(rows.broadcast_mul(&Tensor::from_vec(local, (length, 1), &device)?)?)
+}
+
+/// Returns what is added to the score of each token of a block and each of its neighbours, `(blocks, width, 3 · width)`: global tokens are
+/// no neighbours.
+fn masked_neighbours(span: &Span, reach: usize, width: usize) -> Vec<f32> {
+    let blocks = span.length.div_ceil(width);
+    let mut masked = Vec::with_capacity(blocks * width * 3 * width);
+    for block in 0..blocks {
+        for at in block * width..(block + 1) * width {
+            for place in block * width..(block + 3) * width {
+                // Places count from a block before the first.
+                let other = place.checked_sub(width).filter(|&other| other < span.length);
+                let is_seen = other.is_some_and(|other| other.abs_diff(at) <= reach && !span.globals.contains(&other));
+                masked.push(if is_seen { 0.0 } else { f32::MIN / 2.0 });
+            }
+        }
+    }
+    masked
 }
 
 /// Where the tokens of sequences lie in a batch padded to the longest.

@@ -20,6 +20,7 @@ mod rms_norm;
 mod rotate;
 mod simd;
 mod storage;
+mod window;
 
 pub use self::{
     activation::{Activation, activate},
@@ -34,4 +35,5 @@ pub use self::{
     norm::layer_norm,
     rms_norm::rms_norm,
     rotate::{Angles, rotate},
+    window::{Span, Window, window_attention},
 };

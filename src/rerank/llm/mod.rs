@@ -74,6 +74,7 @@ impl LlmRerank {
             named_by: self.prompt.named_by(),
             none_allowed: self.settings.none_allowed.unwrap_or(self.prompt.none_allowed()),
             order: self.settings.order,
+            tells_order: self.prompt.tells_order(),
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Asked {
     pub none_allowed: bool,
     /// Order of the candidates.
     pub order: Order,
+    /// Whether retrieval's order is told where it is theirs.
+    pub tells_order: bool,
 }
 
 impl Asked {
@@ -80,7 +82,7 @@ impl Asked {
             ("document", json!(document)),
             ("candidates", listed.collect()),
             ("none_allowed", json!(self.none_allowed)),
-            ("ranked", json!(self.order == Order::Ranked)),
+            ("ranked", json!(self.tells_order && self.order == Order::Ranked)),
         ];
         values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

@@ -17,7 +17,8 @@ use super::{
     task::{AnswerTask, Example},
 };
 use crate::{
-    config::Order,
+    artifact::write_atomic,
+    config::{Order, SelectConfig, TAUGHT_PROMPTS},
     data::AnnotatedDocument,
     error::{Error, Result, check_setting},
     llm::{chat::Chat, hub, own::Own},
@@ -138,15 +139,20 @@ impl Finetuning {
             ),
         };
         (counts.taught, counts.held_out) = (taught.len(), held_out.len());
-        let of = match adapter.task {
-            Kind::Ner => ["notes"; 2].map(str::to_owned),
-            Kind::Rerank => [known.len(), asked.len()].map(|count| format!("notes, with {count} coded mentions,")),
-        };
-        let parts = [("to learn from", lessons.taught, &taught), ("held out", lessons.held_out, &held_out)];
-        for ((what, notes, texts), of) in parts.into_iter().zip(of) {
-            if texts.is_empty() && (what == "to learn from" || !notes.is_empty()) {
+        let parts = [
+            ("to learn from", lessons.taught.len().max(1), &taught, known.len()),
+            ("held out", lessons.held_out.len(), &held_out, asked.len()),
+        ];
+        for (what, notes, texts, mentions) in parts {
+            if texts.is_empty() && notes > 0 {
                 let (name, most) = (&adapter.name, self.settings.max_tokens);
-                let reason = format!("none of {} {of} {what} gives a text of at most {most} tokens", notes.len());
+                let why = match adapter.task == Kind::Rerank && mentions == 0 {
+                    true => "has a mention with a code".to_owned(),
+                    false => {
+                        format!("gives a text of at most {most} tokens (`finetune.max_tokens`, `finetune.too_long`)")
+                    }
+                };
+                let reason = format!("none of {notes} notes {what} {why}");
                 return Err(Error::Training { what: "an adapter", reason: format!("`{name}`: {reason}") });
             }
         }
@@ -179,6 +185,8 @@ impl Finetuning {
                     fs::copy(&from, &to).map_err(|e| Error::write(to, e))?;
                 }
             }
+            let taught = folder.path().join(TAUGHT_PROMPTS[adapter.task as usize]);
+            write_atomic(&taught, prepared.prompt.source().as_bytes())?;
             model.save(folder.path())?;
             return Ok(history);
         };
@@ -246,7 +254,7 @@ impl Finetuning {
             }
             Kind::Rerank => {
                 let choices = spread(asked.len()).map(|at| asked[at].clone()).collect();
-                judge::selection(model, prompt.clone(), choices, adapter.order, adapter.candidates)
+                judge::selection(model, prompt.clone(), choices, SelectConfig::default().order, adapter.candidates)
             }
         }))
     }
@@ -320,11 +328,19 @@ fn longest_rest(
     write: impl Fn(&Note) -> Result<Option<Example>>,
 ) -> Result<Option<Example>> {
     let text = &annotated.document.text;
+    // The rest of a diagnosis would be taught to be none.
+    let is_within = |start: usize| {
+        annotated
+            .outermost()
+            .iter()
+            .any(|entity| (entity.span.start_byte() + 1..entity.span.end_byte()).contains(&start))
+    };
     let starts: Vec<usize> = text
         .char_indices()
         .zip(text.chars().skip(1))
         .filter(|((_, c), next)| c.is_whitespace() && !next.is_whitespace())
         .map(|((at, c), _)| at + c.len_utf8())
+        .filter(|&start| !is_within(start))
         .collect();
     let cut = |start: usize| {
         let kept = annotated.outermost().into_iter().filter(|entity| entity.span.start_byte() >= start);

@@ -88,7 +88,12 @@ impl Writer<'_> {
         if order == Order::Shuffled {
             candidates.shuffle(rng);
         }
-        let asked = Asked { named_by: self.prompt.named_by(), none_allowed: self.prompt.none_allowed(), order };
+        let asked = Asked {
+            named_by: self.prompt.named_by(),
+            none_allowed: self.prompt.none_allowed(),
+            order,
+            tells_order: self.prompt.tells_order(),
+        };
         let Some(answer) = asked.right_answer(&candidates, &choice.right) else { return Ok(None) };
         let variables = asked.variables(words, &choice.note, &candidates);
         let messages = self.prompt.render(&Value::Object(variables), &[])?;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     artifact::write_atomic,
     catalog::Catalog,
-    config::Order,
+    config::{Order, TAUGHT_PROMPTS},
     data::AnnotatedDocument,
     error::{Error, Result, check_setting},
     llm::{Generate, chat::Chat, own::Own},
@@ -139,7 +139,9 @@ impl PretrainSettings {
         check_setting(fits, "pretrain.sizes.hidden", "a multiple of twice `heads`", hidden)?;
         whole("candidates", self.candidates, 1)?;
         whole("max_tokens", self.max_tokens, 1)?;
-        whole("examples", self.examples, 1)
+        whole("examples", self.examples, 1)?;
+        let weight = self.prompt_weight;
+        check_setting((0.0..=1.0).contains(&weight), "pretrain.prompt_weight", "from 0 to 1", weight)
     }
 }
 
@@ -158,7 +160,7 @@ pub fn pretrain(
 ) -> Result<History> {
     let Lessons { taught, held_out, catalog, encoder } = *lessons;
     if taught.len() < LEAST_NOTES {
-        let reason = format!("{} notes are too few to learn from", taught.len());
+        let reason = format!("{} notes are too few to learn from: expected {LEAST_NOTES} at least", taught.len());
         return Err(Error::Training { what: "a language model", reason });
     }
     let composer = Composer::new(taught, catalog);
@@ -174,6 +176,7 @@ pub fn pretrain(
     let max_tokens = settings.max_tokens.min(settings.sizes.positions);
     let writer = |prompt, weight| Writer { chat: &chat, prompt, max_tokens, weight };
     let prompts = (extract.clone(), select.clone());
+    let sources = [extract.source().to_owned(), select.source().to_owned()];
     let (extract, select) = (writer(&extract, 1), writer(&select, CHOICE_WEIGHT));
     let offered = settings.candidates;
     let (known, asked) = lessons.choices(offered)?;
@@ -212,6 +215,9 @@ pub fn pretrain(
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         let bytes = fs::read(words.join(name)).map_err(|e| Error::read(words.join(name), e))?;
         write_atomic(&folder.path().join(name), &bytes)?;
+    }
+    for (name, prompt) in TAUGHT_PROMPTS.iter().zip(sources) {
+        write_atomic(&folder.path().join(name), prompt.as_bytes())?;
     }
     model.save(folder.path())?;
     Ok(history)

@@ -1,9 +1,11 @@
 //! What a fine-tuning job is told: which adapters, and how they are trained.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Order,
+    config::{Order, TAUGHT_PROMPTS},
     error::{Result, check_setting},
     nn::{
         Format,
@@ -51,7 +53,8 @@ pub struct AdapterSettings {
     pub name: String,
     /// What it is taught.
     pub task: Kind,
-    /// Prompt that it is taught with: built-in name or file. Default: `ner-ru` or `select-ru`.
+    /// Prompt that it is taught with: built-in name or file. Default: the one that the base model was taught, else `ner-ru` or `select-ru`.
+    /// Where candidates are shuffled, it does not tell of their order.
     #[serde(default)]
     pub prompt: Option<String>,
     /// Rerank: order of the candidates. Default shuffled.
@@ -99,7 +102,15 @@ impl AdapterSettings {
             Kind::Ner => (Task::Extract, "ner-ru"),
             Kind::Rerank => (Task::Select, "select-ru"),
         };
-        Prompt::load_for(self.prompt.as_deref().unwrap_or(usual), task)
+        let prompt = Prompt::load_for(self.prompt.as_deref().unwrap_or(usual), task)?;
+        if self.order == Order::Shuffled { prompt.silent_of_order() } else { Ok(prompt) }
+    }
+
+    /// Returns the settings with the prompt that the model in a folder was taught for the task, where they name none.
+    pub fn with_prompt_of(&self, base: &Path) -> Self {
+        let taught = base.join(TAUGHT_PROMPTS[self.task as usize]);
+        let taught = taught.exists().then(|| taught.display().to_string());
+        Self { prompt: self.prompt.clone().or(taught), ..self.clone() }
     }
 }
 
@@ -159,6 +170,7 @@ impl Default for FinetuneSettings {
             weight_decay: 0.01,
             schedule: Schedule::Linear,
             warm_up: WarmUp::Share(0.1),
+            evaluate_first: true,
             evaluate_steps: 100,
             checkpoint_steps: 100,
             patience: 3,
