@@ -19,7 +19,6 @@ pub mod diagnosis;
 pub mod embed;
 pub mod error;
 pub mod eval;
-#[cfg(any(feature = "llm", feature = "neural"))]
 pub mod hub;
 pub mod icd;
 pub mod index;

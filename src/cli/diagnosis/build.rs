@@ -164,7 +164,8 @@ impl Manifest {
     fn open(folder: &Path, origin: Origin, resume: bool) -> anyhow::Result<Self> {
         let path = folder.join(MANIFEST);
         let is_empty = folder.read_dir().map_or(true, |mut files| files.next().is_none());
-        if !is_empty && !(resume && path.exists()) {
+        let goes_on = resume && path.exists();
+        if !is_empty && !goes_on {
             let kind =
                 if path.exists() { std::io::ErrorKind::AlreadyExists } else { std::io::ErrorKind::DirectoryNotEmpty };
             return Err(Error::write(folder, kind.into()).into());
@@ -333,11 +334,14 @@ fn each(dataset: &Dataset, mut see: impl FnMut(&History, &Linked)) -> anyhow::Re
     Ok(())
 }
 
+/// Says one of the statistics.
+type Said<'a> = &'a dyn Fn(&Statistics) -> String;
+
 fn table(both: &Both) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["", "original", "linked"]);
     let quartiles = |[low, middle, high]: [f64; 3]| format!("{low:.0}, {middle:.0}, {high:.0}");
-    let rows: [(&str, &dyn Fn(&Statistics) -> String); 8] = [
+    let rows: [(&str, Said<'_>); 8] = [
         ("records", &|of| of.records.to_string()),
         ("patients", &|of| of.patients.to_string()),
         ("codes", &|of| of.codes.to_string()),

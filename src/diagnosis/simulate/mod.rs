@@ -1,7 +1,7 @@
 //! Made-up outpatient histories: a disease model and a seed come in, appointments leave, each with the codes that were true.
 //!
 //! Patients fall ill by age, sex, season and what else they have ([`disease`]), come for one disease and tell of others, and doctors write
-//! conclusions in a style of their own ([`wording`]) and type codes with faults of their own ([`doctor`]). A patient's history depends on
+//! conclusions in a style of their own (`wording`) and type codes with faults of their own (`doctor`). A patient's history depends on
 //! the seed and the patient's number alone, so any part of a simulation can be made at any time, on any number of threads.
 
 pub mod disease;
@@ -83,7 +83,7 @@ impl SimulateSettings {
     /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// - [`Error::Setting`] with the setting's name and range.
+    /// - [`Error::Setting`](crate::Error::Setting) with the setting's name and range.
     pub fn check(&self) -> Result<()> {
         let share = |key: &str, value: f64| check_setting((0.0..=1.0).contains(&value), key, "from 0 to 1", value);
         check_setting((1..=100).contains(&self.years), "years", "from 1 to 100", self.years)?;
@@ -126,7 +126,7 @@ impl Simulator {
     /// Puts diseases and settings together; the doctors' habits are drawn here.
     ///
     /// # Errors
-    /// - [`Error::Setting`] as [`SimulateSettings::check`], and if there is no disease.
+    /// - [`Error::Setting`](crate::Error::Setting) as [`SimulateSettings::check`], and if there is no disease.
     pub fn new(diseases: Vec<Disease>, settings: SimulateSettings) -> Result<Self> {
         settings.check()?;
         check_setting(!diseases.is_empty(), "diseases", "a disease at least", "none")?;

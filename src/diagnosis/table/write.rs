@@ -22,7 +22,7 @@ pub struct Writer {
 
 enum Form {
     Jsonl(BufWriter<File>),
-    Csv(csv::Writer<BufWriter<File>>),
+    Csv(Box<csv::Writer<BufWriter<File>>>),
     #[cfg(feature = "parquet")]
     Parquet(Box<ParquetWriter>),
 }
@@ -45,7 +45,7 @@ impl Writer {
             _ => {
                 let mut writer = csv::Writer::from_writer(BufWriter::new(file));
                 writer.write_record(FIELDS.map(|(_, name, _)| name)).map_err(|e| Error::write(path, e.into()))?;
-                Form::Csv(writer)
+                Form::Csv(Box::new(writer))
             }
         };
         Ok(Self { form, path: path.to_owned() })
