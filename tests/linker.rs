@@ -94,6 +94,7 @@ pub(crate) fn tiny_encoder(texts: &[&str], dropout: f32) -> Pretrained {
         layer_norm_eps: 1e-12,
         initializer_range: 0.2,
         pad_token_id: 0,
+        attention_window: None,
     };
     let casing = Casing { strip_accents: Some(false), ..Casing::default() };
     let tokenizer = Tokenizer::from_pieces(&pieces, casing).unwrap();

@@ -4,5 +4,6 @@ mod fit;
 mod frozen;
 mod gradients;
 mod kernels;
+mod longformer;
 mod numbers;
 mod steps;

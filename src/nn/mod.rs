@@ -6,6 +6,7 @@
 pub mod bert;
 pub mod decoder;
 pub mod fit;
+mod longformer;
 mod masks;
 mod matrix;
 pub mod memory;

@@ -1,9 +1,10 @@
 //! A batch without padding: token sequences of any lengths, one after another.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use candle_core::{Device, Tensor};
 
+use super::ops::Span;
 use crate::error::Result;
 
 /// Token ids of several sequences, one after another.
@@ -12,6 +13,8 @@ pub struct Packed {
     ids: Vec<u32>,
     types: Vec<u32>,
     lengths: Vec<usize>,
+    /// Places of global tokens, by the number of their sequence, where they are not the first token alone.
+    globals: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Packed {
@@ -27,6 +30,23 @@ impl Packed {
         self.ids.extend_from_slice(ids);
         self.types.resize(self.ids.len(), 0);
         self.lengths.push(ids.len());
+    }
+
+    /// Appends a sequence whose tokens at `globals`, in ascending order, see and are seen by all others in a Longformer; in one that is
+    /// pushed otherwise its first token is.
+    pub fn push_with_globals(&mut self, ids: &[u32], globals: Vec<usize>) {
+        self.globals.insert(self.lengths.len(), globals);
+        self.push(ids);
+    }
+
+    /// Returns the sequences with their global tokens.
+    pub fn spans(&self) -> Vec<Span> {
+        let first = |length: usize| if length > 0 { vec![0] } else { Vec::new() };
+        let span = |(number, &length): (usize, &usize)| Span {
+            length,
+            globals: self.globals.get(&number).cloned().unwrap_or_else(|| first(length)),
+        };
+        self.lengths.iter().enumerate().map(span).collect()
     }
 
     /// Returns the ids of all tokens, `(tokens)`.

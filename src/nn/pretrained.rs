@@ -82,6 +82,7 @@ impl Pretrained {
             Family::Bert => "Bert",
             Family::Roberta => "Roberta",
             Family::XlmRoberta => "XLMRoberta",
+            Family::Longformer => "Longformer",
         };
         self.extra.insert("architectures".into(), json!([format!("{family}{head}")]));
     }
@@ -120,6 +121,7 @@ impl Pretrained {
             _ if class.ends_with("Model") => "",
             Family::Bert => "bert.",
             Family::Roberta | Family::XlmRoberta => "roberta.",
+            Family::Longformer => "longformer.",
         }
     }
 

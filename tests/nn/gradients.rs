@@ -117,7 +117,7 @@ fn a_transformer_layer() {
     let mut variables: Vec<_> = of_layer.map(|(_, variable)| variable).collect();
     assert_eq!(variables.len(), 16);
     variables.push(&x);
-    check_gradients(&variables, &|| bert.layers()[0].forward(&x, &LENGTHS, Some(&mut Masks::new(2))).unwrap());
+    check_gradients(&variables, &|| bert.layers()[0].forward(&x, &batch().spans(), Some(&mut Masks::new(2))).unwrap());
 }
 
 #[test]

@@ -4,10 +4,11 @@ mod config;
 
 use candle_core::Tensor;
 
-pub use self::config::{BertConfig, Family};
+pub use self::config::{AttentionWindow, BertConfig, Family};
 use super::{
     Init, Masks, Packed, Parameters,
-    ops::{self, Heads},
+    longformer::GlobalAttention,
+    ops::{self, Heads, Span, Window},
 };
 use crate::error::{Error, Result};
 
@@ -46,7 +47,9 @@ impl Bert {
             types: table(&mut names, "token_type", config.type_vocab_size)?,
             norm: names.norm(&format!("{embeddings}.LayerNorm"), hidden, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers)
-                .map(|number| Layer::new(config, &mut names, &format!("{prefix}encoder.layer.{number}")))
+                .map(|number| {
+                    Layer::new(config, &mut names, &format!("{prefix}encoder.layer.{number}"), config.reach(number))
+                })
                 .collect::<Result<_>>()?,
         })
     }
@@ -67,12 +70,13 @@ impl Bert {
     /// - [`Error::Sequence`] if a sequence is longer than the model's positions or an id is outside its vocabulary; those of the device.
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
         let mut x = self.embed(batch, masks.as_deref_mut())?;
+        let spans = batch.spans();
         for layer in &self.layers {
             x = match masks.as_deref_mut() {
-                None => layer.forward(&x, batch.lengths(), None)?,
+                None => layer.forward(&x, &spans, None)?,
                 Some(masks) => {
-                    let (layer, lengths) = (layer.clone(), batch.lengths().to_vec());
-                    masks.layer(&x, move |x, masks| layer.forward(x, &lengths, Some(masks)))?
+                    let (layer, spans) = (layer.clone(), spans.clone());
+                    masks.layer(&x, move |x, masks| layer.forward(x, &spans, Some(masks)))?
                 }
             };
         }
@@ -137,13 +141,30 @@ pub struct Layer {
     down: Linear,
     down_norm: Norm,
     activation: ops::Activation,
-    heads: Heads,
+    sight: Sight,
     drop: f32,
 }
 
+/// What a layer's tokens attend to.
+#[derive(Clone)]
+enum Sight {
+    /// Their whole sequence.
+    All(Heads),
+    /// Their neighbours and the global tokens, which see the whole sequence.
+    Near(Window, GlobalAttention),
+}
+
 impl Layer {
-    fn new(config: &BertConfig, names: &mut Names<'_>, name: &str) -> Result<Self> {
+    fn new(config: &BertConfig, names: &mut Names<'_>, name: &str, reach: Option<usize>) -> Result<Self> {
         let (hidden, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let (heads, drop) = (config.num_attention_heads, config.attention_probs_dropout_prob);
+        let sight = match reach {
+            None => Sight::All(Heads::all(heads, drop)),
+            Some(reach) => {
+                let global = GlobalAttention::new(names, &format!("{name}.attention.self"), hidden)?;
+                Sight::Near(Window { heads, reach, drop }, global)
+            }
+        };
         let mut linear = |part: &str, to, from| names.linear(&format!("{name}.{part}"), to, from);
         Ok(Self {
             query: linear("attention.self.query", hidden, hidden)?,
@@ -155,7 +176,7 @@ impl Layer {
             output_norm: names.norm(&format!("{name}.attention.output.LayerNorm"), hidden, epsilon)?,
             down_norm: names.norm(&format!("{name}.output.LayerNorm"), hidden, epsilon)?,
             activation: config.hidden_act,
-            heads: Heads::all(config.num_attention_heads, config.attention_probs_dropout_prob),
+            sight,
             drop: config.hidden_dropout_prob,
         })
     }
@@ -170,17 +191,31 @@ impl Layer {
             up: self.up.detached(),
             down: self.down.detached(),
             down_norm: self.down_norm.detached(),
-            ..*self
+            sight: match &self.sight {
+                Sight::All(heads) => Sight::All(*heads),
+                Sight::Near(window, global) => Sight::Near(*window, global.detached()),
+            },
+            activation: self.activation,
+            drop: self.drop,
         }
     }
 
-    /// Computes `(tokens, hidden)` from `(tokens, hidden)`; the sequences of `lengths` lie one after another.
+    /// Computes `(tokens, hidden)` from `(tokens, hidden)`; the sequences of `spans` lie one after another.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn forward(&self, x: &Tensor, lengths: &[usize], mut masks: Option<&mut Masks>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, spans: &[Span], mut masks: Option<&mut Masks>) -> Result<Tensor> {
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
-        let context = ops::attention(&q, &k, &v, lengths, self.heads, masks.as_deref_mut())?;
+        let context = match &self.sight {
+            Sight::All(heads) => {
+                let lengths: Vec<usize> = spans.iter().map(|span| span.length).collect();
+                ops::attention(&q, &k, &v, &lengths, *heads, masks.as_deref_mut())?
+            }
+            Sight::Near(window, global) => {
+                let near = ops::window_attention(&q, &k, &v, spans, *window, masks.as_deref_mut())?;
+                global.complete(&near, x, spans, *window, masks.as_deref_mut())?
+            }
+        };
         let attended = ops::dropout(&self.output.forward(&context)?, self.drop, masks.as_deref_mut())?;
         let attended = self.output_norm.forward(&attended, Some(x))?;
         let inner = ops::activate(&self.up.forward(&attended)?, self.activation)?;
@@ -208,6 +243,16 @@ impl Linear {
     /// Returns the same map for use without training, as [`Bert::detached`].
     pub fn detached(&self) -> Self {
         Self { weight: self.weight.detach(), bias: self.bias.detach() }
+    }
+
+    /// Returns the matrix, `(to, from)`.
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Returns what is added, `(to)`.
+    pub(super) fn bias(&self) -> &Tensor {
+        &self.bias
     }
 
     /// Computes `(rows, to)` from `(rows, from)`.
@@ -251,7 +296,7 @@ impl Norm {
 }
 
 /// Asks for weights by name, required or drawn.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     parameters: &'a mut Parameters,
     fresh: bool,
     deviation: f32,
@@ -267,7 +312,7 @@ impl Names<'_> {
         self.get(name, &[rows, columns], init)
     }
 
-    fn linear(&mut self, name: &str, to: usize, from: usize) -> Result<Linear> {
+    pub(super) fn linear(&mut self, name: &str, to: usize, from: usize) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), to, from)?;
         Ok(Linear { weight, bias: self.get(&format!("{name}.bias"), &[to], Init::Constant(0.0))? })
     }

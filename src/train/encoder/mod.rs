@@ -153,6 +153,7 @@ pub fn draw(texts: &[String], sizes: &Sizes, seed: u64, device: &Device) -> Resu
         layer_norm_eps: 1e-12,
         initializer_range: 0.02,
         pad_token_id: 0,
+        attention_window: None,
     };
     Pretrained::new("(new)", config, Parameters::new(device, seed), Arc::new(tokenizer))
 }
