@@ -279,7 +279,7 @@ widest! {
     }
 
     /// Turns the gradient of weights into that of scores: `weight · (slope - Σ weight · slope)`.
-    fn softmax_back(weights: &[f32], slopes: &mut [f32], columns: usize) {
+    pub(super) fn softmax_back(weights: &[f32], slopes: &mut [f32], columns: usize) {
         let columns = columns.max(1);
         for (weights, slopes) in weights.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns)) {
             let mean = sum(columns, |at| weights[at] * slopes[at]);

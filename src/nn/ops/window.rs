@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result as OpResult, Shape, Tens
 use faer::{Accum, MatMut, MatRef, prelude::ReborrowMut};
 
 use super::{
+    attention::softmax_back,
     composed,
     dropout::apply_mask,
     linear::multiply,
@@ -260,9 +261,7 @@ impl Sliding {
                 multiply(to, Accum::Replace, given, far(&far_v).transpose(), 1.0);
             }
             self.drop(&block, slopes);
-            weights.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns)).for_each(|(weights, slopes)| {
-                softmax_back(weights, slopes);
-            });
+            softmax_back(weights, slopes, columns);
             let square = MatRef::from_row_major_slice(slopes, rows, columns);
             let near = square.submatrix(0, 0, rows, band);
             let keys = block.rows_of(matrix(k), &block.band);
@@ -326,13 +325,5 @@ widest! {
         let inverse = 1.0 / (sum(near.len(), |at| near[at]) + sum(far.len(), |at| far[at]));
         near.iter_mut().for_each(|weight| *weight *= inverse);
         far.iter_mut().for_each(|weight| *weight *= inverse);
-    }
-
-    /// Turns the gradient of weights into that of scores: `weight · (slope - Σ weight · slope)`.
-    fn softmax_back(weights: &[f32], slopes: &mut [f32]) {
-        let mean = sum(weights.len(), |at| weights[at] * slopes[at]);
-        for (slope, weight) in slopes.iter_mut().zip(weights) {
-            *slope = weight * (*slope - mean);
-        }
     }
 }
