@@ -80,13 +80,15 @@ pub fn cached(id: &str, files: &Files) -> Option<PathBuf> {
     (files.is_whole)(&folder).then_some(folder)
 }
 
-const ABSENT: &str = "copy the model's folder here and give the path, or its name in NOSO_HOME/models";
+/// Says that a name is neither a path nor a hub id that can be had.
+fn absent(id: &str, reason: &str, files: &Files) -> Error {
+    let hint = "copy the model's folder here and give the path, or its name in NOSO_HOME/models";
+    (files.error)(id.to_owned(), format!("there is no such folder, and as a hub id: {reason}"), hint.to_owned())
+}
 
 #[cfg(feature = "llm")]
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
-    let failed = |reason: String| {
-        (files.error)(id.to_owned(), format!("there is no such folder, and as a hub id: {reason}"), ABSENT.to_owned())
-    };
+    let failed = |reason: String| absent(id, &reason, files);
     if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0") {
         return Err(failed("it is not in the cache, and HF_HUB_OFFLINE is set".into()));
     }
@@ -106,9 +108,7 @@ fn download(id: &str, files: &Files) -> Result<PathBuf> {
 
 #[cfg(not(feature = "llm"))]
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
-    let reason =
-        "there is no such folder, and as a hub id: it is not in the cache, and this build does not download".to_owned();
-    Err((files.error)(id.to_owned(), reason, ABSENT.to_owned()))
+    Err(absent(id, "it is not in the cache, and this build does not download", files))
 }
 
 #[cfg(test)]

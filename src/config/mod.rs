@@ -2,6 +2,7 @@
 
 mod encoder;
 mod llm;
+mod prompts;
 
 use std::{
     fmt,
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use self::encoder::{EncoderConfig, Pooling, Preset};
 pub use self::llm::{
     Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, Order, ReportedSpan, SecondLookConfig,
-    SelectConfig, SelectDecoding, Structured, TAUGHT_PROMPT, TAUGHT_PROMPTS,
+    SelectConfig, SelectDecoding, Structured,
 };
+pub use self::prompts::{TAUGHT_PROMPT, TAUGHT_PROMPTS};
 use crate::error::{Error, Result};
 
 /// A pipeline: which engine does each stage, and how.

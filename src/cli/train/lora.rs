@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use serde::Serialize;
+
 use super::{
     card::Card,
     fit::Bar,
-    job::{DescribedAdapter, Job},
+    job::{DescribedAdapter, Job, Read},
     manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
@@ -74,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ran = match (&job.base, &job.pretrain) {
         (Some(base), None) if !job.adapter.is_empty() => args.finetune(&job, base),
         (None, Some(settings)) if job.adapter.is_empty() => args.pretrain(&job, settings),
-        _ => Err(job.is_none().into()),
+        _ => Err(job.of_no_kind().into()),
     };
     // A setting was read from the file.
     ran.map_err(|e| match e.downcast_ref() {
@@ -87,13 +89,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    /// Keeps the job's file with the run, unless that of a run that goes on is there.
-    fn keep(&self, folder: &ModelFolder) -> Result<()> {
-        if folder.has_checkpoint() {
-            return Ok(());
+    /// Begins a folder's manifest and keeps the job's file with it, unless those of a run that goes on are there; `None` for a run that has
+    /// ended, of which is told.
+    fn begin(&self, folder: &ModelFolder, read: &Read, settings: &impl Serialize) -> Result<Option<Manifest>> {
+        let (settings, data) = (read.described(settings), read.fingerprint());
+        if Manifest::tell_finished(folder, &settings, data) {
+            return Ok(None);
         }
-        let text = std::fs::read(&self.config).map_err(|e| Error::read(&self.config, e))?;
-        write_atomic(&folder.place().folder.join("config.toml"), &text)
+        let manifest = Manifest::begin(folder, &settings, data)?;
+        if !folder.has_checkpoint() {
+            let text = std::fs::read(&self.config).map_err(|e| Error::read(&self.config, e))?;
+            write_atomic(&folder.place().folder.join("config.toml"), &text)?;
+        }
+        Ok(Some(manifest))
     }
 
     fn finetune(&self, job: &Job, base: &str) -> anyhow::Result<ExitCode> {
@@ -135,11 +143,7 @@ impl Args {
                 prompt: one.prompt()?.fingerprint(),
                 finetune: finetuning.settings(),
             };
-            if Manifest::is_finished(folder, &read.described(&settings), read.fingerprint()) {
-                continue;
-            }
-            let manifest = Manifest::begin(folder, &read.described(&settings), read.fingerprint())?;
-            self.keep(folder)?;
+            let Some(manifest) = self.begin(folder, &read, &settings)? else { continue };
             let history = finetuning.train(one, &read.lessons(), prepared, folder, &mut watch).map_err(in_keys)?;
             job.card(base, one, finetuning.settings(), &prepared.counts, &history, folder).write(folder.path())?;
             let weights = if job.finetune.full { MODEL_WEIGHTS } else { adapter::WEIGHTS_FILE };
@@ -156,11 +160,7 @@ impl Args {
         let device = device(job.device)?;
         let read = job.read()?;
         let folder = ModelFolder::claim(&self.output, self.resume)?;
-        if Manifest::is_finished(&folder, &read.described(settings), read.fingerprint()) {
-            return Ok(DONE);
-        }
-        let manifest = Manifest::begin(&folder, &read.described(settings), read.fingerprint())?;
-        self.keep(&folder)?;
+        let Some(manifest) = self.begin(&folder, &read, settings)? else { return Ok(DONE) };
         let history = pretrain(&read.lessons(), settings, &device, &folder, &mut Bar::new()?)
             .map_err(|e| e.lowered_by(LESS_TO_PRETRAIN))?;
         job.card_of_new(settings, &history, &folder).write(folder.path())?;
@@ -172,7 +172,7 @@ impl Args {
 
 impl Job {
     /// Says that the file is neither job.
-    fn is_none(&self) -> Error {
+    fn of_no_kind(&self) -> Error {
         let keys = [
             ("base", self.base.is_some()),
             ("adapter", !self.adapter.is_empty()),

@@ -62,8 +62,9 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Tells whether a folder holds a training that has ended; says so, and what in its settings or data was other than now.
-    pub fn is_finished(folder: &ModelFolder, settings: &impl Serialize, data: u64) -> bool {
+    /// Tells whether a folder holds a training that has ended; if so, says it to the user, and what in its settings or data was other than
+    /// now.
+    pub fn tell_finished(folder: &ModelFolder, settings: &impl Serialize, data: u64) -> bool {
         let text = std::fs::read(folder.place().folder.join(MANIFEST_FILE)).unwrap_or_default();
         let before = serde_json::from_slice::<Value>(&text).unwrap_or_default();
         if before["outcome"].is_null() {

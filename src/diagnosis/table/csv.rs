@@ -7,7 +7,7 @@ use std::{
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use super::{Cell, Columns, Places, Row, Rows};
+use super::{Cell, Columns, Field, Places, Row, Rows};
 use crate::error::{Error, Result};
 
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
@@ -29,7 +29,9 @@ impl Csv {
         let text = std::str::from_utf8(&head)
             .map_err(|e| Error::read(path, std::io::Error::new(std::io::ErrorKind::InvalidData, e)))?;
         let names = |separator: u8| text.split(char::from(separator)).map(|name| name.trim().trim_matches('"'));
-        let splits = |separator: &u8| names(*separator).any(|name| columns.0[1].iter().any(|patient| patient == name));
+        let splits = |separator: &u8| {
+            names(*separator).any(|name| columns.0[Field::Patient as usize].iter().any(|patient| patient == name))
+        };
         let separator = SEPARATORS.into_iter().find(|separator| splits(separator)).unwrap_or(SEPARATORS[0]);
         let input: Box<dyn BufRead + Send> = Box::new(Cursor::new(head).chain(input));
         let mut reader = ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(input);

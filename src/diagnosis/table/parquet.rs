@@ -70,7 +70,7 @@ impl Parquet {
         let fields = wanted.iter().map(|&place| schema.get_fields()[place].clone()).collect();
         let projected = Type::group_type_builder(schema.name()).with_fields(fields).build();
         let places = all.map(|places| places.iter().filter_map(|place| wanted.binary_search(place).ok()).collect());
-        let time: &Vec<usize> = &places[2];
+        let time: &Vec<usize> = &places[Field::Time as usize];
         let time_unit = time.first().and_then(|&place| unit(&schema.get_fields()[wanted[place]]));
         let rows = projected
             .and_then(|projected| RowIter::from_file_into(Box::new(reader)).project(Some(projected)))

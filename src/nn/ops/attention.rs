@@ -8,7 +8,7 @@ use super::{
     dropout::apply_mask,
     linear::multiply,
     simd::{exp, largest, sum, widest},
-    storage::{Numbers, gradient, has_kernels, result, slice},
+    storage::{gradients_of_three, has_kernels, result, slice},
 };
 use crate::{error::Result, nn::Masks};
 
@@ -256,10 +256,7 @@ impl CustomOp3 for Attention {
         _: &Tensor,
         slope: &Tensor,
     ) -> OpResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (slope, hidden) = (slope.contiguous()?, queries.dim(1)?);
-        let (q, k, v, slopes) = (Numbers::of(queries)?, Numbers::of(keys)?, Numbers::of(values)?, Numbers::of(&slope)?);
-        let [of_q, of_k, of_v] = self.backward([&q, &k, &v, &slopes], hidden);
-        Ok((Some(gradient(of_q, queries)?), Some(gradient(of_k, keys)?), Some(gradient(of_v, values)?)))
+        gradients_of_three([queries, keys, values], slope, |numbers, hidden| self.backward(numbers, hidden))
     }
 }
 

@@ -31,6 +31,19 @@ pub(super) fn gradient(numbers: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(numbers, like.shape(), like.device())
 }
 
+/// Makes the gradients of three arguments `(rows, columns)` of one operation. `backward` is given their numbers and those of the gradient
+/// by its result, and the columns of the first.
+pub(super) fn gradients_of_three(
+    arguments: [&Tensor; 3],
+    slope: &Tensor,
+    backward: impl Fn([&[f32]; 4], usize) -> [Vec<f32>; 3],
+) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    let (slope, [a, b, c]) = (slope.contiguous()?, arguments);
+    let (of_a, of_b, of_c, slopes) = (Numbers::of(a)?, Numbers::of(b)?, Numbers::of(c)?, Numbers::of(&slope)?);
+    let [by_a, by_b, by_c] = backward([&of_a, &of_b, &of_c, &slopes], a.dim(1)?);
+    Ok((Some(gradient(by_a, a)?), Some(gradient(by_b, b)?), Some(gradient(by_c, c)?)))
+}
+
 /// The numbers of a tensor on the CPU, row by row.
 pub(super) struct Numbers<'a> {
     storage: RwLockReadGuard<'a, Storage>,
