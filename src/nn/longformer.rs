@@ -1,13 +1,68 @@
-//! What a Longformer has beyond a BERT: global tokens, which see their whole sequence by projections of their own.
+//! What a Longformer has beyond a BERT: global tokens, which see their whole sequence by projections of their own; and how a BERT becomes one.
 
-use candle_core::{D, Tensor};
+use std::{collections::HashMap, sync::Arc};
+
+use candle_core::{D, Device, Tensor};
 
 use super::{
-    Masks,
-    bert::{Linear, Names},
+    Masks, Parameters,
+    bert::{AttentionWindow, BertConfig, Family, Linear, Names},
     ops::{self, Span, Window},
+    pretrained::Pretrained,
 };
-use crate::error::Result;
+use crate::error::{Result, check_setting};
+
+/// Name of the position table.
+const POSITIONS: &str = "embeddings.position_embeddings.weight";
+
+/// Makes a Longformer of an encoder: its position table is laid end to end until it holds `tokens`, and the global projections begin as
+/// copies of the others where it has none. A Longformer may be given a longer table and another window so. Heads are forgotten.
+///
+/// # Errors
+/// - [`Error::Setting`](crate::Error::Setting) if `window` is odd or 0, or there is no token; those of the device.
+///
+/// # Source
+/// Beltagy et al. 2020, section 5: <https://arxiv.org/abs/2004.05150>.
+pub fn lengthen(model: &Pretrained, window: usize, tokens: usize) -> Result<Pretrained> {
+    check_setting(window > 0 && window.is_multiple_of(2), "window", "an even number from 2", window)?;
+    check_setting(tokens >= 2, "tokens", "a whole number from 2", tokens)?;
+    let before = &model.config;
+    let config = BertConfig {
+        family: Family::Longformer,
+        max_position_embeddings: before.pad_token_id as usize + 1 + tokens,
+        attention_window: Some(AttentionWindow::Same(window)),
+        ..before.clone()
+    };
+    let mut weights: HashMap<String, Tensor> = HashMap::new();
+    for (name, variable) in model.parameters.variables() {
+        let weight = variable.as_detached_tensor();
+        if name == POSITIONS {
+            weights.insert(name.clone(), tile(&weight, before.first_position(), &config)?);
+            continue;
+        }
+        for part in ["query", "key", "value"].map(|part| format!(".attention.self.{part}.")) {
+            if name.contains(&part) {
+                let global = name.replace(&part, &format!("{}_global.", part.trim_end_matches('.')));
+                weights.entry(global).or_insert_with(|| weight.clone());
+            }
+        }
+        weights.insert(name.clone(), weight);
+    }
+    let parameters = Parameters::from_tensors(&model.name, weights, &Device::Cpu, 0);
+    let mut longer = Pretrained::new(&model.name, config, parameters, Arc::clone(&model.tokenizer))?;
+    longer.extra = model.extra.clone();
+    longer.forget_heads();
+    Ok(longer)
+}
+
+/// Lays the rows of a position table from `first` on end to end, behind rows of 0 that no token has.
+fn tile(table: &Tensor, first: usize, config: &BertConfig) -> Result<Tensor> {
+    let (unused, rows) = (config.first_position(), table.dim(0)?);
+    let places = (0..config.max_tokens()).map(|place| (first + place % (rows - first)) as u32).collect::<Vec<_>>();
+    let tiled = table.index_select(&Tensor::new(places, table.device())?, 0)?;
+    let none = Tensor::zeros((unused, table.dim(1)?), table.dtype(), table.device())?;
+    Ok(Tensor::cat(&[none, tiled], 0)?)
+}
 
 /// Attention of the global tokens.
 ///

@@ -4,9 +4,10 @@
 //! another without padding ([`Packed`]).
 
 pub mod bert;
+mod classifier;
 pub mod decoder;
 pub mod fit;
-mod longformer;
+pub mod longformer;
 mod masks;
 mod matrix;
 pub mod memory;
@@ -20,6 +21,7 @@ mod weights;
 pub mod word_pieces;
 
 pub use self::{
+    classifier::SequenceClassifier,
     masks::Masks,
     matrix::{Format, Matrix, Use},
     packed::{Packed, divide},

@@ -39,6 +39,13 @@ impl Packed {
         self.push(ids);
     }
 
+    /// Appends a sequence whose tokens from `second` on are of the second segment type.
+    pub fn push_segments(&mut self, ids: &[u32], second: usize) {
+        let start = self.ids.len();
+        self.push(ids);
+        self.types[start + second.min(ids.len())..].fill(1);
+    }
+
     /// Returns the sequences with their global tokens.
     pub fn spans(&self) -> Vec<Span> {
         let first = |length: usize| if length > 0 { vec![0] } else { Vec::new() };

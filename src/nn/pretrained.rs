@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     Parameters,
-    bert::{Bert, BertConfig, Family},
+    bert::{AttentionWindow, Bert, BertConfig, Family},
     tokenizer::Tokenizer,
     weights::{self, WEIGHTS_FILE},
 };
@@ -43,7 +43,7 @@ impl Pretrained {
     /// Reads a folder in Hugging Face's form, or a model of that hub id from this machine's cache (see [`hub::resolve`]).
     ///
     /// Weights: `model.safetensors`, its shards, or `pytorch_model.bin`, in f32, f16 or bf16; names with or without the prefix
-    /// `bert.` or `roberta.`; `gamma` and `beta` are old names of a normalisation's `weight` and `bias`.
+    /// `bert.`, `roberta.` or `longformer.`; `gamma` and `beta` are old names of a normalisation's `weight` and `bias`.
     ///
     /// # Errors
     /// - [`Error::EncoderLoad`] if a file is missing, damaged, or does not fit the others; it names file and tensor.
@@ -188,7 +188,8 @@ fn check_tokens(folder: &Path, tokens: usize, rows: usize) -> Result<()> {
 /// Strips the prefix under which a model with a head keeps its encoder, and gives normalisations their present names.
 fn rename<T>(given: HashMap<String, T>) -> HashMap<String, T> {
     let current = |name: &str| -> String {
-        let name = ["bert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        let name =
+            ["bert.", "roberta.", "longformer."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
         match name.rsplit_once('.') {
             Some((layer, "gamma")) => format!("{layer}.weight"),
             Some((layer, "beta")) => format!("{layer}.bias"),
@@ -200,7 +201,7 @@ fn rename<T>(given: HashMap<String, T>) -> HashMap<String, T> {
 
 /// Reads `config.json`, refuses what these layers cannot do, and returns the sizes and all other keys.
 fn read_config(folder: &Path) -> Result<(BertConfig, Map<String, Value>)> {
-    let supported = "BERT, RoBERTa and XLM-RoBERTa encoders with absolute positions are supported";
+    let supported = "BERT, RoBERTa, XLM-RoBERTa and Longformer encoders with absolute positions are supported";
     let wrong = |reason: String| broken(folder, format!("{CONFIG_FILE}: {reason}"), supported);
     let path = folder.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|e| match e.kind() {
@@ -212,8 +213,8 @@ fn read_config(folder: &Path) -> Result<(BertConfig, Map<String, Value>)> {
         .map_err(|e| broken(folder, format!("{CONFIG_FILE}: no JSON object: {e}"), damaged))?;
     map.retain(|_, value| !value.is_null());
     let family = map.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
-    if !["bert", "roberta", "xlm-roberta"].contains(&family) {
-        return Err(wrong(format!("expected model_type bert, roberta or xlm-roberta, got {family}")));
+    if !["bert", "roberta", "xlm-roberta", "longformer"].contains(&family) {
+        return Err(wrong(format!("expected model_type bert, roberta, xlm-roberta or longformer, got {family}")));
     }
     let kind = map.get("position_embedding_type").and_then(Value::as_str).unwrap_or("absolute");
     if kind != "absolute" {
@@ -251,6 +252,15 @@ fn check(config: &BertConfig) -> std::result::Result<(), String> {
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         return Err(format!("expected hidden_size as a multiple of num_attention_heads, got {hidden} and {heads}"));
     }
+    let layers = config.num_hidden_layers;
+    match &config.attention_window {
+        Some(AttentionWindow::Each(windows)) if windows.len() != layers => {
+            return Err(format!("expected an attention_window for each of {layers} layers, got {}", windows.len()));
+        }
+        Some(AttentionWindow::Same(window)) => check_window(*window)?,
+        Some(AttentionWindow::Each(windows)) => windows.iter().try_for_each(|&window| check_window(window))?,
+        None => {}
+    }
     if config.max_tokens() < 2 {
         return Err(format!("expected room for two tokens or more, got {}", config.max_tokens()));
     }
@@ -258,6 +268,13 @@ fn check(config: &BertConfig) -> std::result::Result<(), String> {
         return Err(format!("expected layer_norm_eps between 0 and 1, got {}", config.layer_norm_eps));
     }
     Ok(())
+}
+
+fn check_window(window: usize) -> std::result::Result<(), String> {
+    match window > 0 && window.is_multiple_of(2) && window as u64 <= MOST {
+        true => Ok(()),
+        false => Err(format!("expected attention_window as an even number from 2 to {MOST}, got {window}")),
+    }
 }
 
 fn hash_numbers(hash: &mut Xxh3, tensor: &Tensor) -> Result<()> {

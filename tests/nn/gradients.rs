@@ -105,7 +105,9 @@ fn losses() {
     }
     check_gradients(&[&logits], &|| ops::log_softmax(&logits).unwrap());
     let targets = Tensor::from_vec((0..30).map(|n| (n % 3) as f32 / 2.0).collect(), (6, 5), &Device::Cpu).unwrap();
-    check_gradients(&[&logits], &|| ops::binary_cross_entropy(&logits, &targets).unwrap());
+    for weights in [None, Some([1.0, 3.0, 0.5, 7.0, 0.0].as_slice())] {
+        check_gradients(&[&logits], &|| ops::binary_cross_entropy(&logits, &targets, weights).unwrap());
+    }
 }
 
 #[test]

@@ -190,9 +190,12 @@ fn losses_equal_basic_operations() {
     check_same(&[&logits], &|| ops::log_softmax(&spread()).unwrap(), &|| composed::log_softmax(&spread()).unwrap());
     let even = (0..7 * 37).map(|n| (n % 5) as f32 / 4.0).collect();
     let even = Tensor::from_vec(even, (7, 37), &Device::Cpu).unwrap();
-    check_same(&[&logits], &|| ops::binary_cross_entropy(&spread(), &even).unwrap(), &|| {
-        composed::binary_cross_entropy(&spread(), &even).unwrap()
-    });
+    for weights in [vec![1.0; 37], (0..37).map(|class| class as f32 / 9.0).collect()] {
+        check_same(&[&logits], &|| ops::binary_cross_entropy(&spread(), &even, Some(&weights)).unwrap(), &|| {
+            composed::binary_cross_entropy(&spread(), &even, &weights).unwrap()
+        });
+    }
+    assert!(ops::binary_cross_entropy(&logits, &even, Some(&[1.0; 36])).is_err());
     assert_eq!(flat(&ops::cross_entropy(&logits, &[None; 7], 0.1).unwrap()), [0.0]);
     assert!(ops::cross_entropy(&logits, &[Some(37); 7], 0.0).is_err());
     assert!(ops::cross_entropy(&logits, &[Some(0); 6], 0.0).is_err());
@@ -208,8 +211,8 @@ fn extreme_numbers_stay_finite_and_nan_is_not_hidden() {
     let cases: [&dyn Fn() -> Tensor; 6] = [
         &|| ops::activate(&small, Activation::Gelu).unwrap(),
         &|| ops::cross_entropy(&x, &[Some(0), Some(3)], 0.1).unwrap(),
-        &|| ops::binary_cross_entropy(&x, &ones).unwrap(),
-        &|| ops::binary_cross_entropy(&x, &zeros).unwrap(),
+        &|| ops::binary_cross_entropy(&x, &ones, None).unwrap(),
+        &|| ops::binary_cross_entropy(&x, &zeros, None).unwrap(),
         &|| ops::attention(&small, &small, &small, &[2], heads, None).unwrap(),
         &|| ops::layer_norm(&zeros, None, &x.get(0).unwrap(), &x.get(1).unwrap(), 1e-12).unwrap(),
     ];
@@ -221,7 +224,7 @@ fn extreme_numbers_stay_finite_and_nan_is_not_hidden() {
     let one = Tensor::new(&[1.0f32, 1.0], &Device::Cpu).unwrap();
     for out in [
         ops::cross_entropy(&broken, &[Some(1)], 0.0),
-        ops::binary_cross_entropy(&broken, &one.unsqueeze(0).unwrap()),
+        ops::binary_cross_entropy(&broken, &one.unsqueeze(0).unwrap(), None),
         ops::activate(&broken, Activation::Gelu),
         ops::layer_norm(&broken, None, &one, &one, 1e-5),
         ops::attention(&broken, &broken, &broken, &[1], heads, None),

@@ -286,7 +286,9 @@ pub fn cross_entropy(logits: &Tensor, targets: &[Option<u32>], smoothing: f64) -
 }
 
 /// See [`ops::binary_cross_entropy`](super::binary_cross_entropy).
-pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let softplus = ((logits.abs()?.neg()?.exp()? + 1.0)?.log()? + logits.relu()?)?;
-    Ok((softplus - (logits * targets)?)?.sum_all()?)
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, positives: &[f32]) -> Result<Tensor> {
+    let softplus = ((logits.abs()?.neg()?.exp()? + 1.0)?.log()? + logits.neg()?.relu()?)?;
+    let more = (Tensor::new(positives, logits.device())? - 1.0)?;
+    let factors = (targets.broadcast_mul(&more)? + 1.0)?;
+    Ok(((targets.affine(-1.0, 1.0)? * logits)? + (softplus * factors)?)?.sum_all()?)
 }

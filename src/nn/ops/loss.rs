@@ -37,17 +37,23 @@ pub fn cross_entropy(logits: &Tensor, targets: &[Option<u32>], smoothing: f64) -
     Ok(logits.contiguous()?.apply_op1(kernel)?)
 }
 
-/// Sums the binary cross-entropy of `logits` and `targets`, tensors of one shape, targets in `0..=1` and constant. Returns a scalar.
+/// Sums the binary cross-entropy of `logits` and `targets`, tensors `(rows, classes)`, targets in `0..=1` and constant; what speaks for a
+/// class counts by its weight in `positives`, one a class, or 1. Returns a scalar.
 ///
-/// `max(x, 0) - x·t + ln(1 + e^-|x|)` overflows for no logit.
+/// `(1 - t)·x + (1 + (w - 1)·t)·(max(-x, 0) + ln(1 + e^-|x|))` overflows for no logit.
 ///
 /// # Errors
 /// Those of the device, and shapes that do not fit.
-pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+///
+/// # Source
+/// PyTorch's `binary_cross_entropy_with_logits`; the weights are its `pos_weight`.
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, positives: Option<&[f32]>) -> Result<Tensor> {
+    let classes = logits.dim(candle_core::D::Minus1)?;
+    let positives = positives.map_or_else(|| vec![1.0; classes], <[f32]>::to_vec);
     if !has_kernels(&[logits, targets]) || targets.track_op() {
-        return composed::binary_cross_entropy(logits, targets);
+        return composed::binary_cross_entropy(logits, targets, &positives);
     }
-    Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, BinaryCrossEntropy)?)
+    Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, BinaryCrossEntropy { positives })?)
 }
 
 struct LogSoftmax;
@@ -120,7 +126,9 @@ impl CustomOp1 for CrossEntropy {
     }
 }
 
-struct BinaryCrossEntropy;
+struct BinaryCrossEntropy {
+    positives: Vec<f32>,
+}
 
 impl CustomOp2 for BinaryCrossEntropy {
     fn name(&self) -> &'static str {
@@ -131,14 +139,21 @@ impl CustomOp2 for BinaryCrossEntropy {
         if xl.shape() != tl.shape() {
             bail!("binary cross-entropy: logits {:?}, targets {:?}", xl.shape(), tl.shape());
         }
-        let pairs = slice(x, xl)?.chunks(4096).zip(slice(t, tl)?.chunks(4096));
-        let total: f64 = pairs.map(|(x, t)| f64::from(binary_sum(x, t))).sum();
+        let classes = self.positives.len();
+        if xl.dims().last().copied() != Some(classes) {
+            bail!("binary cross-entropy: logits {:?}, weights of {classes} classes", xl.shape());
+        }
+        let pairs = slice(x, xl)?.chunks(classes.max(1)).zip(slice(t, tl)?.chunks(classes.max(1)));
+        let total: f64 = pairs.map(|(x, t)| f64::from(binary_sum(x, t, &self.positives))).sum();
         Ok(result(vec![total as f32], ()))
     }
 
     fn bwd(&self, x: &Tensor, t: &Tensor, _: &Tensor, slope: &Tensor) -> OpResult<(Option<Tensor>, Option<Tensor>)> {
         let mut slopes = vec![0.0; x.elem_count()];
-        binary_back(&Numbers::of(x)?, &Numbers::of(t)?, slope.to_scalar::<f32>()?, &mut slopes);
+        let (logits, targets, slope) = (Numbers::of(x)?, Numbers::of(t)?, slope.to_scalar::<f32>()?);
+        let classes = self.positives.len().max(1);
+        let rows = logits.chunks(classes).zip(targets.chunks(classes)).zip(slopes.chunks_mut(classes));
+        rows.for_each(|((x, t), slopes)| binary_back(x, t, &self.positives, slope, slopes));
         Ok((Some(gradient(slopes, x)?), None))
     }
 }
@@ -180,20 +195,21 @@ widest! {
         }
     }
 
-    fn binary_sum(logits: &[f32], targets: &[f32]) -> f32 {
-        let targets = &targets[..logits.len()];
+    fn binary_sum(logits: &[f32], targets: &[f32], positives: &[f32]) -> f32 {
+        let (targets, positives) = (&targets[..logits.len()], &positives[..logits.len()]);
         sum(logits.len(), |at| {
-            let (x, t) = (logits[at], targets[at]);
-            (if x < 0.0 { 0.0 } else { x }) - x * t + ln_1p(exp(-x.abs()))
+            let (x, t, weight) = (logits[at], targets[at], positives[at]);
+            let softplus = (if x < 0.0 { -x } else { 0.0 }) + ln_1p(exp(-x.abs()));
+            (1.0 - t) * x + (1.0 + (weight - 1.0) * t) * softplus
         })
     }
 
-    /// `slope · (σ(x) - t)`.
-    fn binary_back(logits: &[f32], targets: &[f32], slope: f32, slopes: &mut [f32]) {
-        for ((place, &x), t) in slopes.iter_mut().zip(logits).zip(targets) {
+    /// `slope · ((1 - t)·σ(x) - w·t·(1 - σ(x)))`.
+    fn binary_back(logits: &[f32], targets: &[f32], positives: &[f32], slope: f32, slopes: &mut [f32]) {
+        for (((place, &x), t), weight) in slopes.iter_mut().zip(logits).zip(targets).zip(positives) {
             let small = exp(-x.abs());
             let share = (if x < 0.0 { small } else { 1.0 }) / (1.0 + small);
-            *place = slope * (share - t);
+            *place = slope * ((1.0 - t) * share - weight * t * (1.0 - share));
         }
     }
 }

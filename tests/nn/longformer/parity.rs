@@ -9,7 +9,7 @@ use noso::nn::{
 };
 use serde::Deserialize;
 
-use super::numbers::{check_gradients, flat};
+use super::super::numbers::{check_gradients, flat};
 
 #[derive(Deserialize)]
 struct Case {
