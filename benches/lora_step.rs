@@ -1,9 +1,11 @@
 //! Times the steps of LoRA fine-tuning, by the code behind `noso train lora`: a folder of `scripts/peers/lora.py --make` comes in (a model,
 //! `texts.json`), one line of JSON leaves. Run by `scripts/bench_lora.sh`.
 
+mod peak;
+
 use std::{path::Path, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use noso::{
     config::Device,
     embed::bert::device,
@@ -14,6 +16,8 @@ use noso::{
     },
     train::lora::{AnswerTask, Example, settings::FinetuneSettings},
 };
+
+use peak::peak_mib;
 
 /// As in the command.
 #[global_allocator]
@@ -79,11 +83,4 @@ fn main() -> Result<()> {
     });
     println!("{line}");
     Ok(())
-}
-
-/// Returns the most memory that the process ever held.
-fn peak_mib() -> Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? / 1024)
 }
