@@ -6,5 +6,6 @@ pub mod calibrator;
 pub mod linking;
 pub mod loss;
 pub mod metrics;
+pub mod multilabel;
 pub mod report;
 pub mod selection;
