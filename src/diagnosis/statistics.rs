@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{History, Sex};
 use crate::{data::CodeSet, icd::IcdCode};
@@ -11,7 +11,7 @@ use crate::{data::CodeSet, icd::IcdCode};
 ///
 /// # Source
 /// The paper, Table 2.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Appointments with a code.
     pub records: usize,

@@ -249,6 +249,12 @@ pub enum Error {
         /// The way out.
         hint: &'static str,
     },
+    /// A page of results cannot be laid out.
+    #[error("cannot lay out the page: {reason}")]
+    Page {
+        /// Part of the page, and what is wrong with it.
+        reason: String,
+    },
     /// A training would not fit into memory.
     #[error("{what} needs about {needed_mib} MiB, {available_mib} MiB are free")]
     Memory {

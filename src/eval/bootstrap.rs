@@ -110,10 +110,12 @@ impl Bootstrap {
     }
 }
 
-/// `sorted` is ascending and not empty.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+/// Returns the value that lies after a `share` of the `sorted` ones (ascending), between two of them in proportion; 0 where
+/// there is none.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * sorted.len().saturating_sub(1) as f64;
+    let value = |place: f64| sorted.get(place as usize).copied().unwrap_or(0.0);
+    let (low, high) = (value(place.floor()), value(place.ceil()));
     low + (high - low) * place.fract()
 }
 
