@@ -19,6 +19,8 @@ pub mod diagnosis;
 pub mod embed;
 pub mod error;
 pub mod eval;
+#[cfg(feature = "neural")]
+pub mod experiment;
 pub mod hub;
 pub mod icd;
 pub mod index;
