@@ -110,8 +110,8 @@ impl Bootstrap {
     }
 }
 
-/// Returns the value that lies after a `share` of the `sorted` ones (ascending), between two of them in proportion; 0 where
-/// there is none.
+/// Returns the value that lies after a `share` of the `sorted` ones (ascending), between two of them in proportion; 0
+/// where there is none.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * sorted.len().saturating_sub(1) as f64;
     let value = |place: f64| sorted.get(place as usize).copied().unwrap_or(0.0);

@@ -1,4 +1,5 @@
-//! Measures of a multi-label classifier: for each record the right classes and what a model says come in, figures leave.
+//! Measures of a multi-label classifier: for each record the right classes and what a model says come in, figures
+//! leave.
 
 mod prepared;
 mod ranking;
@@ -62,8 +63,8 @@ fn mean<'a>(classes: impl Iterator<Item = (&'a Counts, f64)>) -> f64 {
 /// Measures of a classifier over records, each in `[0, 1]`, 0 where nothing is there to divide by.
 ///
 /// Of equally likely classes, and of records of equal probability, none comes first: the measures that rank take what
-/// is expected of a random order among them ([`precision_at_1`](Self::precision_at_1) and the like), or one step for all
-/// of them ([`mean_average_precision`](Self::mean_average_precision)).
+/// is expected of a random order among them ([`precision_at_1`](Self::precision_at_1) and the like), or one step for
+/// all of them ([`mean_average_precision`](Self::mean_average_precision)).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Multilabel {
     /// Weighted mean of the classes' F1, over the classes that are right for some record: [`weighted_f1`].
@@ -127,9 +128,9 @@ impl Multilabel {
 
 /// Compares two classifiers on the same records, second minus first, in order of [`Multilabel::values`].
 ///
-/// Both hold the same records in the same order. Records are drawn together for both, and the classes averaged are those
-/// of the draw. `None` without records or resamples, or where the two have not as many records. On two cores, 1,000
-/// resamples of 1,000 records and 100 classes take 0.2 s, of 2,000 records and 3,500 classes about 10 s.
+/// Both hold the same records in the same order. Records are drawn together for both, and the classes averaged are
+/// those of the draw. `None` without records or resamples, or where the two have not as many records. On two cores,
+/// 1,000 resamples of 1,000 records and 100 classes take 0.2 s, of 2,000 records and 3,500 classes about 10 s.
 ///
 /// # Source
 /// Paired bootstrap: Koehn, 2004, <https://aclanthology.org/W04-3250/>.

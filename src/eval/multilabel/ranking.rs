@@ -1,11 +1,12 @@
-//! Measures of an order: probabilities come in, precision among the likeliest leaves. Equal probabilities have no order.
+//! Measures of an order: probabilities come in, precision among the likeliest leaves. Equal probabilities have no
+//! order.
 
 use super::Judged;
 
 /// Returns the share of right ones among the `k` likeliest classes of a record, in `0..=1`.
 ///
-/// Where equally likely classes stand on both sides of the cut, each is within it by the same chance, so the share is what
-/// is expected. Classes beyond the last count as wrong: with 2 classes the greatest share among 5 is 2 / 5.
+/// Where equally likely classes stand on both sides of the cut, each is within it by the same chance, so the share is
+/// what is expected. Classes beyond the last count as wrong: with 2 classes the greatest share among 5 is 2 / 5.
 pub(super) fn precision_at(record: &Judged, k: usize) -> f64 {
     let mut sorted = record.probabilities.clone();
     let cut = match sorted.len() {
@@ -50,7 +51,8 @@ impl Ranked {
         Self { places, ends }
     }
 
-    /// Returns the average precision where each record occurs so many `times`; `None` where the class is right for none.
+    /// Returns the average precision where each record occurs so many `times`; `None` where the class is right for
+    /// none.
     pub(super) fn average_precision(&self, times: &[u32]) -> Option<f64> {
         let (mut start, mut seen, mut right, mut sum) = (0, 0, 0, 0.0);
         for &end in &self.ends {

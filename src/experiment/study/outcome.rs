@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{diagnosis::statistics::Statistics, icd::IcdCode};
 
-/// Everything that the page of a study shows. Of two figures the first is of the original labels, the second of the linked.
+/// Everything that the page of a study shows. Of two figures the first is of the original labels, the second of the
+/// linked.
 ///
-/// *Original* labels are the codes that doctors typed, *linked* ones those that the coder found in the doctors' conclusions.
+/// *Original* labels are the codes that doctors typed, *linked* ones those that the coder found in the doctors'
+/// conclusions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Heading of the page.
@@ -136,6 +138,7 @@ pub struct Transition {
     pub from: IcdCode,
     /// Training records in which doctors typed it and the coder did not find it.
     pub records: u64,
-    /// Codes that the coder found in these records and the doctor had not typed, with the number of records, most first.
+    /// Codes that the coder found in these records and the doctor had not typed, with the number of records, most
+    /// first.
     pub to: Vec<(IcdCode, u64)>,
 }

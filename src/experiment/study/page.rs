@@ -82,7 +82,8 @@ impl Finding {
             _ => (Better::Neither, "Between both sets of labels there is no difference that chance could not explain"),
         };
         let sentence = format!(
-            "{words}: {} {} with linked labels against {} with original ones, a difference of {} (95 % interval {} to {}).",
+            "{words}: {} {} with linked labels against {} with original ones, a difference of {} (95 % interval {} to \
+             {}).",
             measure.name,
             decimal(measure.linked, 3),
             decimal(measure.original, 3),
@@ -128,8 +129,8 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             4,
             "In the course of training",
             figures::course(&outcome.courses)?,
-            "Each mark is an evaluation on the manual test set: the higher line belongs to the better labels, and where a \
-             line levels off, longer training gives no more.",
+            "Each mark is an evaluation on the manual test set: the higher line belongs to the better labels, and \
+             where a line levels off, longer training gives no more.",
             "No evaluation was made in the course of training.",
         ),
         Figure { svg: figures::spread(&groups)?, ..spread_without_picture(&groups) },
@@ -137,18 +138,18 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             6,
             "More training records, better predictions?",
             figures::change(&outcome.codes)?,
-            "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked labels, right \
-             of it the coder found the code in more training records than doctors typed it in (each mark of the horizontal \
-             axis stands for ten times as many records as the one before).",
+            "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked \
+             labels, right of it the coder found the code in more training records than doctors typed it in (each \
+             mark of the horizontal axis stands for ten times as many records as the one before).",
             "No code has a record in the manual test set.",
         ),
         figure(
             7,
             "What the coder found instead",
             figures::transitions(&outcome.transitions, &outcome.codes)?,
-            "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it found there and \
-             the doctor had not typed, wider with a greater share of these records (one record may lead to several codes or \
-             to none); right, how F1 of the code found changed.",
+            "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it found \
+             there and the doctor had not typed, wider with a greater share of these records (one record may lead to \
+             several codes or to none); right, how F1 of the code found changed.",
             "The coder found every code that doctors typed.",
         ),
     ])

@@ -94,7 +94,8 @@ pub(super) fn chart<'a, 'b>(
 /// Least length of an axis.
 const LEAST: f64 = 0.1;
 
-/// Returns round numbers from 0 or below `from` to `to` or above it, about `count` steps of 1, 2 or 5 times a power of ten.
+/// Returns round numbers from 0 or below `from` to `to` or above it, about `count` steps of 1, 2 or 5 times a power of
+/// ten.
 pub(super) fn ticks(from: f64, to: f64, count: f64) -> Vec<f64> {
     let from = from.min(0.0);
     let to = to.max(from + LEAST);
@@ -163,7 +164,8 @@ mod tests {
 
     #[test]
     fn counts_of_either_sign_stand_tenfold_apart() {
-        // 20,000 has four digits after the first, so counts to 10 are near 0: lg(1 + 90 / 10) = 1, lg(1 + 9,990 / 10) = 3.
+        // 20,000 has four digits after the first, so counts to 10 are near 0: lg(1 + 90 / 10) = 1, lg(1 + 9,990 / 10) =
+        // 3.
         let axis = SymmetricLog::new([-20_000, 90].into_iter());
         let places = [0, 90, -9990].map(|count| axis.place(count));
         assert!(places.iter().zip([0.0, 1.0, -3.0]).all(|(place, right)| (place - right).abs() < 1e-12), "{places:?}");

@@ -66,7 +66,8 @@ fn draw(canvas: &Canvas<'_>, points: &[Point<'_>], axis: SymmetricLog) -> Drawn 
     Ok(())
 }
 
-/// Returns the codes as circles, those farthest from both zero lines first. A circle's area grows with its test records.
+/// Returns the codes as circles, those farthest from both zero lines first. A circle's area grows with its test
+/// records.
 fn named<'a>(points: &[Point<'a>], place: impl Fn((f64, f64)) -> (i32, i32)) -> Vec<(Point<'a>, Named)> {
     let most = |of: fn(&Point<'_>) -> f64| points.iter().map(of).fold(1e-9, f64::max);
     let (widest, highest) = (most(|point| point.at.0.abs()), most(|point| point.at.1.abs()));

@@ -21,8 +21,8 @@ pub(super) struct Named {
 /// Left, top, right, bottom.
 type Area = [i32; 4];
 
-/// Returns where each name begins (left end, middle of the line), or `None` where it would hide another, or any point, or
-/// leave `within`, or where so many `names` are placed already.
+/// Returns where each name begins (left end, middle of the line), or `None` where it would hide another, or any point,
+/// or leave `within`, or where so many `names` are placed already.
 ///
 /// Names are tried in order, each right of its point, then left, above and below.
 pub(super) fn place(points: &[Named], names: usize, within: Area) -> Vec<Option<(i32, i32)>> {
@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn names_keep_clear_of_each_other_and_of_the_edge() {
         let named = |x, y| Named { at: (x, y), radius: 5, name: "I25.2".into() };
-        // Five letters are 44 wide. The second point stands where the first one's name would go, so that goes left; the third
-        // is at the right edge; the fourth is on top of the third, which hides every place around it.
+        // Five letters are 44 wide. The second point stands where the first one's name would go, so that goes left; the
+        // third is at the right edge; the fourth is on top of the third, which hides every place around it.
         let places = place(&[named(100, 50), named(120, 50), named(395, 50), named(395, 52)], 4, [0, 0, 400, 100]);
         assert_eq!(places, [Some((47, 50)), Some((129, 50)), Some((342, 50)), None]);
         assert_eq!(place(&[named(100, 50), named(200, 50)], 1, [0, 0, 400, 100]), [Some((109, 50)), None]);

@@ -25,8 +25,9 @@ const JOINED: usize = 12;
 /// The codes that the figure shows.
 ///
 /// # Source
-/// The paper, Fig. 5: the tenth of the codes that is most frequent, and the tenth that is least frequent among those with at
-/// least 15 test records. Frequency is the number of training records with the code in both label sets together.
+/// The paper, Fig. 5: the tenth of the codes that is most frequent, and the tenth that is least frequent among those
+/// with at least 15 test records. Frequency is the number of training records with the code in both label sets
+/// together.
 #[derive(Debug, Clone, PartialEq)]
 pub(in super::super) struct Groups<'a> {
     /// Of the most frequent codes those with test records, most frequent first.

@@ -39,7 +39,8 @@ const BAR: f64 = 44.0;
 /// Titles and changes of codes.
 type Codes<'a> = HashMap<&'a IcdCode, &'a CodeOutcome>;
 
-/// Returns the codes with most records, and of each the codes most often found instead; of equal ones the lesser code first.
+/// Returns the codes with most records, and of each the codes most often found instead; of equal ones the lesser code
+/// first.
 fn most(transitions: &[Transition]) -> Vec<Transition> {
     let mut most: Vec<Transition> = transitions.iter().filter(|one| one.records > 0).cloned().collect();
     most.sort_by(|a, b| b.records.cmp(&a.records).then_with(|| a.from.cmp(&b.from)));
