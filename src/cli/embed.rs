@@ -49,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// Those of loading the encoder, reading the texts and writing the vectors.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let encoder = BertEncoder::load(&args.bert.over(args.encoder.as_deref())?)?;
+    let encoder = BertEncoder::load(&args.bert.over(args.encoder.as_deref()))?;
     let texts = read(args.input.as_deref())?;
     let started = Instant::now();
     let mut output = Output::open(args.output.as_deref(), texts.len(), encoder.dim())?;

@@ -1,6 +1,6 @@
 //! Options that say how a BERT turns texts into vectors, the same for every command that takes one.
 
-use crate::config::{EncoderConfig, Pooling, Preset};
+use crate::config::{Device, EncoderConfig, Pooling, Preset};
 
 /// How a BERT is used; what is left out is as its folder or preset says.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,31 +24,25 @@ pub(super) struct EncoderArgs {
     /// Tokens encoded at a time on a core; on a GPU 16384 or more pay
     #[arg(long, value_name = "N", default_value_t = EncoderConfig::default().batch_tokens)]
     batch_tokens: usize,
-    /// Where it runs: auto, cpu, cuda
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
+    /// Where it runs
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
 }
 
 impl EncoderArgs {
     /// Puts what was typed over the encoder of a folder, hub id or preset's name; without a name it is the preset's.
-    ///
-    /// # Errors
-    /// If the device is none.
-    pub fn over(&self, name: Option<&str>) -> anyhow::Result<EncoderConfig> {
-        use serde::{Deserialize, de::IntoDeserializer};
-        let device = crate::config::Device::deserialize(self.device.as_str().into_deserializer());
-        let device = device.map_err(|e: serde::de::value::Error| anyhow::anyhow!("--device: {e}"))?;
+    pub fn over(&self, name: Option<&str>) -> EncoderConfig {
         let named = name.map(EncoderConfig::of).unwrap_or_default();
-        Ok(EncoderConfig {
+        EncoderConfig {
             preset: self.preset.or(named.preset),
             pooling: self.pooling,
             normalise: self.normalise,
             lowercase: self.lowercase,
             max_tokens: self.max_tokens,
             batch_tokens: self.batch_tokens,
-            device,
+            device: self.device,
             ..named
-        })
+        }
     }
 
     /// Tells whether anything was typed that only a BERT understands.

@@ -4,6 +4,8 @@
 mod adapter;
 mod code;
 mod corpus;
+#[cfg(feature = "neural")]
+mod diagnose;
 mod diagnosis;
 mod doctor;
 #[cfg(feature = "neural")]
@@ -17,6 +19,7 @@ mod pipeline;
 mod prompt;
 mod retrieval;
 mod stages;
+mod table;
 mod train;
 
 use std::{path::Path, process::ExitCode};
@@ -68,6 +71,9 @@ enum Command {
     Stages(stages::Args),
     /// Measure how often the right code of a gold mention is among the first that an index finds
     Retrieval(retrieval::Args),
+    /// Predict the codes of appointments from what came before them
+    #[cfg(feature = "neural")]
+    Diagnose(diagnose::Args),
     /// Make up, label and study histories of patients
     Diagnosis(diagnosis::Args),
     /// Say what is installed, which engines can run, and what is missing
@@ -100,6 +106,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),
         Command::Retrieval(args) => retrieval::run(args),
+        #[cfg(feature = "neural")]
+        Command::Diagnose(args) => diagnose::run(args),
         Command::Diagnosis(args) => diagnosis::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

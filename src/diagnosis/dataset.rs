@@ -79,7 +79,35 @@ impl Dataset {
     /// # Errors
     /// - [`Error::Read`] if there are none.
     pub fn linked(&self) -> Result<Lines<Linked>> {
-        Lines::open(&self.folder.join(LINKED))
+        Lines::open(&self.linked_path())
+    }
+
+    /// Tells whether the coder's codes are there, of some patients at least.
+    pub fn has_linked(&self) -> bool {
+        self.linked_path().exists()
+    }
+
+    /// Goes through histories and their linked codes side by side.
+    ///
+    /// # Errors
+    /// - [`Error::Read`]; [`Error::Parse`] if the linked codes belong to other histories or end before them.
+    pub fn labelled(&self) -> Result<impl Iterator<Item = Result<(History, Linked)>> + use<>> {
+        let (path, mut linked) = (self.linked_path(), self.linked()?);
+        Ok(self.histories()?.zip(1..).map(move |(history, line)| {
+            let history = history?;
+            match linked.next().transpose()? {
+                Some(linked) if linked.patient == history.patient && linked.codes.len() == history.visits.len() => {
+                    Ok((history, linked))
+                }
+                other => Err(Error::Parse {
+                    what: "linked codes",
+                    path: path.clone(),
+                    line,
+                    expected: format!("those of the patient in line {line} of {HISTORIES}"),
+                    got: if other.is_some() { "those of another" } else { "the end" }.into(),
+                }),
+            }
+        }))
     }
 
     /// Opens the file of linked codes to go on with it; returns how many patients are in it. A line that broke off is taken away.
@@ -87,7 +115,7 @@ impl Dataset {
     /// # Errors
     /// - [`Error::Write`].
     pub fn go_on_linking(&self) -> Result<(LinkedWriter, usize)> {
-        let path = self.folder.join(LINKED);
+        let path = self.linked_path();
         let unwritten = |e| Error::write(&path, e);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unwritten)?;
@@ -103,6 +131,10 @@ impl Dataset {
         }
         file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(unwritten)?;
         Ok((LinkedWriter { file: BufWriter::new(file), path }, done))
+    }
+
+    fn linked_path(&self) -> PathBuf {
+        self.folder.join(LINKED)
     }
 
     fn histories_path(&self) -> PathBuf {

@@ -60,24 +60,10 @@ impl Input {
     /// Puts together what is known at the appointment `at`: everything before it, and its own complaints and tests, never its conclusion
     /// and codes. An appointment at the same time is not before it.
     pub fn of(history: &History, at: usize, settings: &InputSettings) -> Self {
-        let now = &history.visits[at];
-        let sex = history.sex.map(|sex| if sex == Sex::Female { "женщина" } else { "мужчина" });
-        let age = now.age.map(|age| format!("возраст {age}"));
-        let head: Vec<&str> = sex.into_iter().chain(age.as_deref()).collect();
-        let mut sections = Vec::new();
-        for (place, visit) in history.visits[..history.earlier(at)].iter().enumerate() {
-            let codes: Vec<&str> = visit.codes.iter().map(|code| code.as_str()).collect();
-            let codes = codes.join(", ");
-            let told = [
-                (Kind::Complaints, visit.complaints.as_str()),
-                (Kind::Tests, &visit.tests),
-                (Kind::Conclusion, if settings.conclusions { &visit.conclusion } else { "" }),
-                (Kind::Codes, if settings.codes { &codes } else { "" }),
-            ];
-            add(&mut sections, place, visit, &told);
-        }
-        add(&mut sections, at, now, &[(Kind::Complaints, &now.complaints), (Kind::Tests, &now.tests)]);
-        Self { head: head.join(", "), sections }
+        let mut sections: Vec<Section> =
+            (0..history.earlier(at)).flat_map(|visit| past_sections(history, visit, settings)).collect();
+        sections.extend(present_sections(history, at));
+        Self { head: head(history, at), sections }
     }
 
     /// Returns all of it as one text, a section a line.
@@ -91,8 +77,35 @@ impl Input {
     }
 }
 
-/// Adds the texts of an appointment that are not empty.
-fn add(sections: &mut Vec<Section>, place: usize, visit: &Visit, told: &[(Kind, &str)]) {
+/// Tells sex, and age at an appointment.
+pub(super) fn head(history: &History, at: usize) -> String {
+    let sex = history.sex.map(|sex| if sex == Sex::Female { "женщина" } else { "мужчина" });
+    let age = history.visits[at].age.map(|age| format!("возраст {age}"));
+    sex.into_iter().chain(age.as_deref()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns what is told of an appointment while it is the present one: the first of its [`past_sections`].
+pub(super) fn present_sections(history: &History, at: usize) -> Vec<Section> {
+    let visit = &history.visits[at];
+    sections(at, visit, &[(Kind::Complaints, &visit.complaints), (Kind::Tests, &visit.tests)])
+}
+
+/// Returns what is told of an appointment once it is past.
+pub(super) fn past_sections(history: &History, at: usize, settings: &InputSettings) -> Vec<Section> {
+    let visit = &history.visits[at];
+    let codes: Vec<&str> = visit.codes.iter().map(|code| code.as_str()).collect();
+    let told = [
+        (Kind::Complaints, visit.complaints.as_str()),
+        (Kind::Tests, &visit.tests),
+        (Kind::Conclusion, if settings.conclusions { &visit.conclusion } else { "" }),
+        (Kind::Codes, if settings.codes { &codes.join(", ") } else { "" }),
+    ];
+    sections(at, visit, &told)
+}
+
+/// Returns the texts of an appointment that are not empty.
+fn sections(place: usize, visit: &Visit, told: &[(Kind, &str)]) -> Vec<Section> {
+    let mut sections = Vec::with_capacity(told.len());
     let mut date = Some(visit.time.date());
     for &(kind, said) in told.iter().filter(|(_, said)| !said.trim().is_empty()) {
         let mut text = String::with_capacity(said.len() + 32);
@@ -109,6 +122,7 @@ fn add(sections: &mut Vec<Section>, place: usize, visit: &Visit, told: &[(Kind, 
         text += said.trim();
         sections.push(Section { visit: place, kind, text });
     }
+    sections
 }
 
 #[cfg(test)]

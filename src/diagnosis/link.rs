@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::History;
+use super::{History, dataset::Dataset};
 use crate::{
     data::{CodeSet, Document},
-    error::Error,
+    error::{Error, Result},
     pipeline::{Pipeline, aggregate},
 };
 
@@ -16,6 +16,39 @@ pub struct Linked {
     pub patient: String,
     /// Codes, appointment by appointment; `None` where the coder failed.
     pub codes: Vec<Option<CodeSet>>,
+}
+
+/// Codes all conclusions of a dataset that are not coded yet, and writes the codes as they come; returns how many were coded before.
+/// `coded` hears how many more are done, those of before among them, `failed` of each that could not be coded, by its id.
+///
+/// # Errors
+/// - [`Error::Read`] or [`Error::Write`].
+pub fn link_all(
+    dataset: &Dataset,
+    pipeline: &Pipeline,
+    coded: &mut dyn FnMut(usize),
+    failed: &mut dyn FnMut(&str, Error),
+) -> Result<u64> {
+    let (mut writer, done) = dataset.go_on_linking()?;
+    let (mut before, mut waiting, mut count) = (0, Vec::<History>::new(), 0);
+    for (number, history) in dataset.histories()?.enumerate() {
+        let history = history?;
+        if number < done {
+            before += history.visits.len();
+            coded(history.visits.len());
+            continue;
+        }
+        count += history.visits.len();
+        waiting.push(history);
+        if count >= pipeline.batch_documents() {
+            writer.write(&link(pipeline, &waiting, failed))?;
+            waiting.clear();
+            coded(std::mem::take(&mut count));
+        }
+    }
+    writer.write(&link(pipeline, &waiting, failed))?;
+    coded(count);
+    Ok(before as u64)
 }
 
 /// Codes the conclusions of some histories together; `failed` hears of each that could not be coded, by its id.

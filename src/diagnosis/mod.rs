@@ -5,7 +5,16 @@
 //! ```
 
 pub mod dataset;
+pub mod decision;
+#[cfg(feature = "neural")]
+pub mod evidence;
 pub mod group;
+pub mod labels;
+pub mod manual;
+#[cfg(feature = "neural")]
+pub mod model;
+#[cfg(feature = "neural")]
+pub mod records;
 pub mod simulate;
 pub mod statistics;
 pub mod table;
@@ -16,8 +25,12 @@ mod input;
 mod leak;
 mod link;
 mod notation;
+#[cfg(feature = "neural")]
+mod sequence;
 
 pub use appointment::{Appointment, Sex};
 pub use history::{Faults, History, Part, Split, Visit};
 pub use input::{Input, InputSettings, Kind, Section};
-pub use link::{Linked, link};
+pub use link::{Linked, link, link_all};
+#[cfg(feature = "neural")]
+pub use sequence::{Chart, Place, Reader, Sequence};

@@ -2,6 +2,8 @@
 
 pub mod crf;
 #[cfg(feature = "neural")]
+pub mod diagnosis;
+#[cfg(feature = "neural")]
 pub mod encoder;
 pub mod hybrid;
 #[cfg(feature = "neural")]

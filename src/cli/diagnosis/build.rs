@@ -1,7 +1,6 @@
 //! `noso diagnosis build`.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -16,25 +15,29 @@ use serde_json::Value;
 
 use crate::{
     artifact::write_atomic,
-    cli::{DONE, FINISHED_WITH_FAILURES, llm::LlmArgs, manifest::machine, pipeline::PipelineArgs, show},
-    data::CodeSet,
+    cli::{
+        DONE, FINISHED_WITH_FAILURES,
+        llm::LlmArgs,
+        manifest::machine,
+        pipeline::PipelineArgs,
+        show,
+        table::{SHOWN, readable},
+    },
     diagnosis::{
-        Appointment, Faults, History, Linked, Split,
+        Faults, Split,
         dataset::Dataset,
         group::Groups,
-        link,
+        labels::Codes,
+        link_all,
         statistics::{Gatherer, Statistics},
         table::{Appointments, Columns},
     },
     error::{Error, Result, check_setting},
-    icd::IcdCode,
     pipeline::Pipeline,
 };
 
 /// Name of the record of what was built.
 const MANIFEST: &str = "manifest.json";
-/// Faults told one by one; the rest is counted.
-const SHOWN: u64 = 10;
 
 /// Turn a table of appointments into histories, labelled by doctors and by the coder
 #[derive(Debug, clap::Args)]
@@ -150,7 +153,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         tell(&faults, rejected, started);
     }
     let faults = manifest.histories.unwrap_or_default();
-    manifest.uncoded = link_all(&dataset, &pipeline, &faults)?;
+    manifest.uncoded = code_all(&dataset, &pipeline, &faults)?;
     let both = statistics(&dataset)?;
     manifest.statistics = Some(serde_json::to_value(&both)?);
     manifest.write(&args.output)?;
@@ -205,27 +208,6 @@ impl Manifest {
     }
 }
 
-/// Returns the rows that can be read; tells of the others and counts them.
-fn readable(appointments: Appointments, rejected: &mut u64) -> impl Iterator<Item = Appointment> {
-    let bar = spinner("appointments read");
-    appointments.filter_map(move |row| {
-        bar.inc(1);
-        row.inspect_err(|error| {
-            *rejected += 1;
-            if *rejected <= SHOWN {
-                bar.suspend(|| eprintln!("warning: {error}"));
-            }
-        })
-        .ok()
-    })
-}
-
-fn spinner(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} {what}, {{per_sec}}, {{elapsed}}"));
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-}
-
 /// Says what was met in the table, each kind of fault that there was.
 fn tell(faults: &Faults, rejected: u64, started: Instant) {
     let Faults { patients, appointments, .. } = *faults;
@@ -251,43 +233,22 @@ fn tell(faults: &Faults, rejected: u64, started: Instant) {
 }
 
 /// Codes all conclusions that are not coded yet; returns how many could not be.
-fn link_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u64> {
-    let (mut writer, done) = dataset.go_on_linking()?;
+fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u64> {
     let style =
         ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} conclusions coded, {per_sec}, {eta} left");
     let bar = ProgressBar::new(faults.appointments);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let (started, mut coded, mut uncoded) = (Instant::now(), 0, 0);
+    let (started, mut uncoded) = (Instant::now(), 0);
     let mut failed = |id: &str, error: Error| {
         uncoded += 1;
         if uncoded <= SHOWN {
             bar.suspend(|| eprintln!("warning: appointment {id}: {error}"));
         }
     };
-    let mut waiting: Vec<History> = Vec::new();
-    let mut flush = |waiting: &mut Vec<History>| -> Result<()> {
-        let linked = link(pipeline, waiting, &mut failed);
-        let count: usize = waiting.iter().map(|history| history.visits.len()).sum();
-        coded += count;
-        bar.inc(count as u64);
-        waiting.clear();
-        writer.write(&linked)
-    };
-    for (number, history) in dataset.histories()?.enumerate() {
-        let history = history?;
-        if number < done {
-            bar.inc(history.visits.len() as u64);
-            continue;
-        }
-        waiting.push(history);
-        if waiting.iter().map(|history| history.visits.len()).sum::<usize>() >= pipeline.batch_documents() {
-            flush(&mut waiting)?;
-        }
-    }
-    flush(&mut waiting)?;
+    let done = link_all(dataset, pipeline, &mut |count| bar.inc(count as u64), &mut failed)?;
     bar.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64();
-    let before = if done > 0 { format!(", {done} patients done before") } else { String::new() };
+    let (coded, seconds) = (faults.appointments - done, started.elapsed().as_secs_f64());
+    let before = if done > 0 { format!(", {done} coded before") } else { String::new() };
     let uncoded_too = if uncoded > 0 { format!(", {uncoded} failed") } else { String::new() };
     eprintln!(
         "{coded} conclusions coded{uncoded_too}{before}; {seconds:.2} s, {:.0} a second",
@@ -297,41 +258,21 @@ fn link_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u
 }
 
 /// Gathers the statistics of both label sets, restricted to the codes that both have.
-fn statistics(dataset: &Dataset) -> anyhow::Result<Both> {
-    let (mut original, mut linked) = (BTreeSet::new(), BTreeSet::new());
-    each(dataset, |history, codes| {
-        original.extend(history.visits.iter().flat_map(|visit| visit.codes.iter().cloned()));
-        linked.extend(codes.codes.iter().flatten().flatten().cloned());
-    })?;
-    let shared: BTreeSet<IcdCode> = original.intersection(&linked).cloned().collect();
-    let of_shared = |codes: &mut dyn Iterator<Item = &IcdCode>| -> CodeSet {
-        codes.filter(|code| shared.contains(code)).cloned().collect()
-    };
+fn statistics(dataset: &Dataset) -> Result<Both> {
+    let codes = Codes::gather(dataset)?;
     let (mut of_doctors, mut of_coder) = (Gatherer::default(), Gatherer::default());
-    each(dataset, |history, codes| {
-        let typed: Vec<CodeSet> = history.visits.iter().map(|visit| of_shared(&mut visit.codes.iter())).collect();
-        let found: Vec<CodeSet> = codes.codes.iter().map(|codes| of_shared(&mut codes.iter().flatten())).collect();
-        of_doctors.add(history, &typed);
-        of_coder.add(history, &found);
-    })?;
+    for labelled in dataset.labelled()? {
+        let (history, linked) = labelled?;
+        let [typed, found] = codes.label_sets(&history, &linked);
+        of_doctors.add(&history, &typed);
+        of_coder.add(&history, &found);
+    }
     Ok(Both {
         original: of_doctors.statistics(),
         linked: of_coder.statistics(),
-        original_alone: original.len() - shared.len(),
-        linked_alone: linked.len() - shared.len(),
+        original_alone: codes.alone[0],
+        linked_alone: codes.alone[1],
     })
-}
-
-/// Goes through histories and their linked codes side by side.
-fn each(dataset: &Dataset, mut see: impl FnMut(&History, &Linked)) -> anyhow::Result<()> {
-    for (history, linked) in dataset.histories()?.zip(dataset.linked()?) {
-        let (history, linked) = (history?, linked?);
-        if history.patient != linked.patient || history.visits.len() != linked.codes.len() {
-            bail!("the linked codes belong to other histories: build the dataset again in another folder");
-        }
-        see(&history, &linked);
-    }
-    Ok(())
 }
 
 /// Says one of the statistics.

@@ -2,6 +2,8 @@
 
 mod build;
 mod simulate;
+#[cfg(feature = "neural")]
+mod study;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,9 @@ enum Action {
     Build(build::Args),
     /// Make up a table of appointments, with the codes that were true beside it
     Simulate(simulate::Args),
+    /// Train one model on doctors' codes and one on the coder's, and compare them on manual ones
+    #[cfg(feature = "neural")]
+    Study(study::Args),
 }
 
 /// Runs one of them.
@@ -30,5 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Build(args) => build::run(args),
         Action::Simulate(args) => simulate::run(args),
+        #[cfg(feature = "neural")]
+        Action::Study(args) => study::run(args),
     }
 }

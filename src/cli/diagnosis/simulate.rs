@@ -1,28 +1,16 @@
 //! `noso diagnosis simulate`.
 
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
-use serde_json::json;
 
 use crate::{
-    artifact::write_atomic,
     cli::DONE,
     diagnosis::{
-        simulate::{Faults, SimulateSettings, Simulated, Simulator, disease},
-        table::{TableFormat, Writer},
+        simulate::{Faults, SimulateSettings, Simulator, disease, folder},
+        table::TableFormat,
     },
-    error::Error,
 };
-
-/// Patients made at a time.
-const CHUNK: u64 = 2048;
 
 /// Make up a table of appointments, with the codes that were true beside it
 #[derive(Debug, clap::Args)]
@@ -86,41 +74,14 @@ pub struct Args {
 /// If a setting is out of its range, the disease model is none, or the folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let diseases = args.diseases.as_deref().map_or_else(disease::shipped, disease::load)?;
-    let settings = args.settings();
-    let simulator = Simulator::new(diseases, settings.clone())?;
-    let path = |name: &str| args.output.join(name);
-    let table = path(&format!("appointments.{}", args.format.ending()));
-    if args.output.read_dir().is_ok_and(|mut files| files.next().is_some()) {
-        let there = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
-        return Err(Error::write(&args.output, there).into());
-    }
-    fs::create_dir_all(&args.output).map_err(|e| Error::write(&args.output, e))?;
-    let truth_path = path("truth.jsonl");
-    let mut truth = BufWriter::new(File::create(&truth_path).map_err(|e| Error::write(&truth_path, e))?);
-    let mut writer = Writer::create(&table)?;
+    let simulator = Simulator::new(diseases, args.settings())?;
     let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} patients, {per_sec}, {eta} left");
     let bar = ProgressBar::new(args.patients);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut appointments = 0;
-    for first in (0..args.patients).step_by(CHUNK as usize) {
-        let numbers = first..(first + CHUNK).min(args.patients);
-        let made: Vec<Vec<Simulated>> = numbers.into_par_iter().map(|number| simulator.patient(number)).collect();
-        for Simulated { appointment, truth: codes } in made.iter().flatten() {
-            writer.write(appointment)?;
-            let line = json!({ "id": appointment.id, "codes": codes });
-            writeln!(truth, "{line}").map_err(|e| Error::write(&truth_path, e))?;
-            appointments += 1;
-        }
-        bar.inc(made.len() as u64);
-    }
+    let appointments =
+        folder::write(&simulator, args.patients, &args.output, args.format, &mut |patients| bar.inc(patients))?;
     bar.finish_and_clear();
-    writer.finish()?;
-    truth.flush().map_err(|e| Error::write(&truth_path, e))?;
-    let record = json!({
-        "noso": env!("CARGO_PKG_VERSION"), "commit": env!("NOSO_COMMIT"), "patients": args.patients, "appointments": appointments,
-        "diseases": args.diseases, "settings": settings,
-    });
-    write_atomic(&path("simulation.json"), format!("{record:#}\n").as_bytes())?;
+    let table = folder::table_path(&args.output, args.format);
     eprintln!("{}: {appointments} appointments of {} patients", table.display(), args.patients);
     Ok(DONE)
 }

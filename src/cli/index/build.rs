@@ -326,7 +326,7 @@ fn make_encoder(args: &BuildArgs, contents: &Contents) -> anyhow::Result<Made> {
 }
 
 fn encoder_config(args: &BuildArgs) -> anyhow::Result<EncoderConfig> {
-    let config = args.bert.over(Some(&args.encoder))?;
+    let config = args.bert.over(Some(&args.encoder));
     // A weighted sum of cosines needs cosines.
     Ok(EncoderConfig { normalise: args.weight.map(|_| true).or(config.normalise), ..config })
 }

@@ -14,7 +14,10 @@ use crate::{
     corpus::{Documents, InputFormat, ReadOptions, Source},
     embed::bert::load_model,
     error::Result,
-    nn::fit::{ModelFolder, fingerprint},
+    nn::{
+        fit::{ModelFolder, fingerprint},
+        longformer::lengthen,
+    },
     train::encoder::{self, EncoderSettings, MaskSettings, Report, Sizes},
 };
 
@@ -25,7 +28,8 @@ use crate::{
 Example
 
   noso train encoder --texts ruccod/train --texts abstracts.jsonl --output my-encoder
-  noso train encoder --init my-encoder --texts notes/ --epochs 3 --output adapted-encoder")]
+  noso train encoder --init my-encoder --texts notes/ --epochs 3 --output adapted-encoder
+  noso train mlm --init my-encoder --window 512 --length 4096 --texts histories.jsonl --output longformer")]
 pub struct Args {
     /// Texts: a folder (brat or .txt), a .jsonl, .csv or .txt file (may be given several times)
     #[arg(long, value_name = "PATH", required = true)]
@@ -60,6 +64,9 @@ pub struct Args {
     /// Most tokens of a training example
     #[arg(long, value_name = "N", default_value_t = 128)]
     length: usize,
+    /// Make it a Longformer for examples of that length, whose tokens see so many around them
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
     /// Give each text an example of its own instead of putting short ones together
     #[arg(long)]
     no_packing: bool,
@@ -100,8 +107,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(name) => load_model(&EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) })?.0,
         None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
     };
-    let manifest =
-        Manifest::begin(&folder, &(&settings, args.init.is_none().then(|| args.sizes())), fingerprint(&texts))?;
+    let model = match args.window {
+        Some(window) => lengthen(&model, window, settings.length.max(model.config.max_tokens()))?,
+        None => model,
+    };
+    let manifest = Manifest::begin(
+        &folder,
+        &(&settings, args.window, args.init.is_none().then(|| args.sizes())),
+        fingerprint(&texts),
+    )?;
     let report = encoder::train(model, &texts, &settings, &folder, &mut Bar::new()?)?;
     manifest.finish(&folder, MODEL_WEIGHTS, &report.history)?;
     tell(args, &report);

@@ -4,9 +4,11 @@
 mod card;
 mod crf;
 #[cfg(feature = "neural")]
+mod diagnosis;
+#[cfg(feature = "neural")]
 mod encoder;
 #[cfg(feature = "neural")]
-mod fit;
+pub(super) mod fit;
 #[cfg(feature = "neural")]
 mod job;
 #[cfg(feature = "neural")]
@@ -38,6 +40,7 @@ enum Job {
     Nearest(nearest::Args),
     /// Train an encoder as masked language model, from scratch or from another one
     #[cfg(feature = "neural")]
+    #[command(visible_alias = "mlm")]
     Encoder(Box<encoder::Args>),
     /// Train a BERT recogniser of mentions: token classifier or bi-encoder
     #[cfg(feature = "neural")]
@@ -45,6 +48,9 @@ enum Job {
     /// Train an encoder for linking: BioSyn over the names of a catalogue and coded mentions
     #[cfg(feature = "neural")]
     Linker(Box<linker::Args>),
+    /// Train a Longformer that predicts the codes of an appointment from what came before it
+    #[cfg(feature = "neural")]
+    Diagnosis(Box<diagnosis::Args>),
     /// Fine-tune a language model by LoRA, or train a small one from nothing
     #[cfg(feature = "neural")]
     Lora(lora::Args),
@@ -64,6 +70,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Job::Ner(args) => ner::run(args),
         #[cfg(feature = "neural")]
         Job::Linker(args) => linker::run(args),
+        #[cfg(feature = "neural")]
+        Job::Diagnosis(args) => diagnosis::run(args),
         #[cfg(feature = "neural")]
         Job::Lora(args) => lora::run(args),
     }

@@ -6,6 +6,7 @@
 
 pub mod disease;
 mod doctor;
+pub mod folder;
 mod patient;
 mod wording;
 

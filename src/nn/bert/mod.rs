@@ -83,6 +83,15 @@ impl Bert {
         Ok(x)
     }
 
+    /// Runs the layers, without dropout, over what [`Self::embed`] gave for a batch. Returns `(tokens, hidden)`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn encode(&self, embedded: &Tensor, batch: &Packed) -> Result<Tensor> {
+        let spans = batch.spans();
+        self.layers.iter().try_fold(embedded.clone(), |x, layer| layer.forward(&x, &spans, None))
+    }
+
     /// Adds up token, position and segment embeddings and normalises them. Returns `(tokens, hidden)`.
     ///
     /// # Errors

@@ -60,6 +60,23 @@ pub struct History {
 }
 
 impl History {
+    /// Reads what a run that has ended left in its folder. Which evaluation was best is not written there.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] if nothing was left.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(LOSSES_FILE);
+        let text = fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
+        let mut history = Self::default();
+        for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            match line {
+                Line::Step(step) => history.steps.push(step),
+                Line::Evaluation(evaluation) => history.evaluations.push(evaluation),
+            }
+        }
+        Ok(history)
+    }
+
     /// Writes a row of CSV a step, with the evaluation that followed it, if any.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::windows::Window;
+use crate::nn::tokenizer::Specials;
 
 /// What is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -28,8 +29,18 @@ pub(super) struct Ids {
     pub mask: u32,
     /// Ids from this on are ordinary tokens.
     pub first: u32,
-    /// One past the last token.
+    /// One past the last ordinary token.
     pub end: u32,
+}
+
+impl Ids {
+    /// Finds the ordinary tokens of a vocabulary: behind the special (and unused) ones, which come first; RoBERTa's mask comes last.
+    pub fn of(mask: u32, specials: Specials, size: u32) -> Self {
+        let is_last = mask + 1 == size;
+        let others = [specials.cls, specials.sep, specials.pad, specials.unk].into_iter().flatten();
+        let first = others.chain((!is_last).then_some(mask)).max().map_or(0, |id| id + 1);
+        Self { mask, first, end: if is_last { mask } else { size } }
+    }
 }
 
 /// Hides tokens of a window. Returns what the model sees, and the places that it has to guess, in order.
@@ -107,6 +118,20 @@ mod tests {
         assert!((masked as f64 / places.len() as f64 - 0.8).abs() < 0.1, "{masked} of {}", places.len());
         let untouched = (0..window.ids.len()).filter(|&place| !places.contains(&(place as u32)));
         assert!(untouched.into_iter().all(|place| seen[place] == window.ids[place]));
+    }
+
+    #[test]
+    fn ordinary_tokens_lie_behind_the_special_ones() {
+        let specials = |cls, pad, sep, unk| Specials {
+            cls: Some(cls),
+            pad: Some(pad),
+            sep: Some(sep),
+            unk: Some(unk),
+            mask: None,
+        };
+        let bounds = |ids: Ids| (ids.first, ids.end);
+        assert_eq!(bounds(Ids::of(103, specials(101, 0, 102, 100), 30_522)), (104, 30_522));
+        assert_eq!(bounds(Ids::of(50_264, specials(0, 1, 2, 3), 50_265)), (4, 50_264));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod windows;
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use self::masking::MaskSettings;
@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// Sizes of a new encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sizes {
     /// Word pieces, special tokens included. Default 8000.
     pub vocabulary: usize,
@@ -210,10 +211,5 @@ fn check(settings: &EncoderSettings, model: &Pretrained) -> Result<()> {
     check_setting(settings.held_out != 1, "held_out", "0, or a whole number from 2", settings.held_out)?;
     let share = settings.mask.share;
     check_setting(share > 0.0 && share < 1.0, "mask.share", "a number between 0 and 1", share)?;
-    let family = model.config.family;
-    if family != Family::Bert {
-        let reason = format!("masked language models are trained in BERT's form, {} is {family:?}", model.name);
-        return Err(Error::Training { what: "the encoder", reason });
-    }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     nn::{
         Init, Masks, Packed,
-        bert::{Bert, Linear, Norm},
+        bert::{Bert, Family, Linear, Norm},
         fit::{Evaluation, Loss, Task, fingerprint},
         ops,
         pretrained::Pretrained,
@@ -23,7 +23,8 @@ use crate::{
 /// Windows whose hidden tokens the model guesses, from the last layer through a transform onto the table of token embeddings.
 ///
 /// # Source
-/// The head of `BertForMaskedLM` in Hugging Face transformers: names and shapes as there.
+/// The heads of `BertForMaskedLM` and `RobertaForMaskedLM`, which `LongformerForMaskedLM` shares, in Hugging Face transformers: names and
+/// shapes as there.
 pub(super) struct MaskedLm {
     bert: Bert,
     transform: Linear,
@@ -58,19 +59,16 @@ impl MaskedLm {
             name: model.name.clone(),
             reason: "it has no [MASK] token".into(),
         })?;
-        let all = [specials.cls, specials.sep, specials.pad, specials.mask, specials.unk];
-        // BERT's vocabularies begin with the special tokens (and unused ones).
-        let first = all.into_iter().flatten().max().map_or(0, |id| id + 1);
-        let ids = Ids { mask, first, end: model.tokenizer.size() as u32 };
+        let ids = Ids::of(mask, specials, model.tokenizer.size() as u32);
         let (hidden, vocabulary) = (model.config.hidden_size, model.config.vocab_size);
         let (deviation, epsilon) = (model.config.initializer_range, model.config.layer_norm_eps);
         let parameters = &mut model.parameters;
-        let head = "cls.predictions";
+        let [transform, norm, bias] = head_names(model.config.family);
         Ok(Self {
             bert: model.bert.clone(),
-            transform: Linear::new(parameters, &format!("{head}.transform.dense"), hidden, hidden, deviation)?,
-            norm: Norm::new(parameters, &format!("{head}.transform.LayerNorm"), hidden, epsilon)?,
-            bias: parameters.get(&format!("{head}.bias"), &[vocabulary], Init::Constant(0.0))?,
+            transform: Linear::new(parameters, transform, hidden, hidden, deviation)?,
+            norm: Norm::new(parameters, norm, hidden, epsilon)?,
+            bias: parameters.get(bias, &[vocabulary], Init::Constant(0.0))?,
             examples,
             held_out,
             mask: settings.mask,
@@ -103,6 +101,18 @@ impl MaskedLm {
         let transformed = ops::activate(&self.transform.forward(&hidden)?, self.bert.config().hidden_act)?;
         let logits = ops::linear(&self.norm.forward(&transformed, None)?, self.bert.words(), Some(&self.bias))?;
         Ok((logits, targets))
+    }
+}
+
+/// Returns the names of the head's transform, normalisation and bias.
+fn head_names(family: Family) -> [&'static str; 3] {
+    match family {
+        Family::Bert => {
+            ["cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"]
+        }
+        Family::Roberta | Family::XlmRoberta | Family::Longformer => {
+            ["lm_head.dense", "lm_head.layer_norm", "lm_head.bias"]
+        }
     }
 }
 

@@ -1,0 +1,220 @@
+//! What a model learns from and is measured on: a dataset comes in, tokens and class numbers leave, part by part.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::{
+    History, Linked, Part,
+    dataset::Dataset,
+    labels::{Codes, LabelSet},
+    manual::Manual,
+    sequence::{Chart, Reader, Sequence},
+};
+use crate::{data::CodeSet, error::Result, icd::IcdCode};
+
+/// Histories read at a time.
+const CHUNK: usize = 512;
+
+/// Records of a dataset.
+pub struct Records {
+    /// The codes that are predicted, ascending; a class is its place here.
+    pub classes: Vec<IcdCode>,
+    charts: Vec<Chart>,
+    /// To learn from.
+    pub train: Vec<Record>,
+    /// To choose checkpoints and thresholds on.
+    pub validation: Vec<Record>,
+    /// To measure on: those of which manual codes are known.
+    pub test: Vec<Record>,
+    /// What is manually coded for each record of the test.
+    pub gold: Vec<Gold>,
+}
+
+/// An appointment whose codes are to be predicted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Number of its patient's chart.
+    chart: usize,
+    /// Place in the chart.
+    at: usize,
+    /// Classes by doctors and by the coder, ascending.
+    pub labels: [Vec<u32>; 2],
+}
+
+/// The manual codes of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gold {
+    /// Those that are classes, ascending.
+    pub classes: Vec<u32>,
+    /// How many are none.
+    pub outside: usize,
+}
+
+/// Which records are read.
+#[derive(Default)]
+pub struct Wanted<'a> {
+    /// Whose labels must be there; `None`: both sets', so that two models learn from the same appointments.
+    pub labels: Option<LabelSet>,
+    /// Manual codes of the records to measure on.
+    pub manual: Option<&'a Manual>,
+    /// Whether all patients with manual codes are measured on and no others, whatever their part.
+    pub measure_manual: bool,
+}
+
+impl Record {
+    /// Returns the number of its history in the dataset, and its place there.
+    pub fn place(&self) -> (usize, usize) {
+        (self.chart, self.at)
+    }
+}
+
+impl Records {
+    /// Reads a dataset. Appointments without a code of the label sets that are asked for teach nothing and are left out.
+    ///
+    /// # Errors
+    /// Those of the dataset and the tokenizer.
+    pub fn read(dataset: &Dataset, reader: &Reader<'_>, wanted: &Wanted<'_>) -> Result<Self> {
+        let codes = match wanted.labels {
+            Some(set) => gather(dataset, set)?,
+            None => Codes::gather(dataset)?,
+        };
+        let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
+        let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
+        let mut records = Self {
+            classes,
+            charts: Vec::new(),
+            train: Vec::new(),
+            validation: Vec::new(),
+            test: Vec::new(),
+            gold: Vec::new(),
+        };
+        let mut pairs = pairs(dataset, wanted.labels)?;
+        loop {
+            let some: Vec<(History, Linked)> = pairs.by_ref().take(CHUNK).collect::<Result<_>>()?;
+            if some.is_empty() {
+                return Ok(records);
+            }
+            let charts = some.par_iter().map(|(history, _)| reader.chart(history)).collect::<Result<Vec<_>>>()?;
+            for ((history, linked), chart) in some.iter().zip(charts) {
+                let sets = codes.label_sets(history, linked);
+                let sets = sets.map(|set| set.iter().map(|codes| classes_of(codes, &numbers).0).collect());
+                records.add(history, chart, sets, wanted, &numbers);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        history: &History,
+        chart: Chart,
+        sets: [Vec<Vec<u32>>; 2],
+        wanted: &Wanted<'_>,
+        numbers: &HashMap<IcdCode, u32>,
+    ) {
+        let number = self.charts.len();
+        let [mut original, mut linked] = sets;
+        let manual = |id: &str| wanted.manual.and_then(|manual| manual.codes(&history.patient, id));
+        let part = match history.part {
+            _ if wanted.measure_manual && history.visits.iter().any(|visit| manual(&visit.id).is_some()) => Part::Test,
+            Part::Test if wanted.measure_manual => Part::Train,
+            part => part,
+        };
+        for (at, visit) in history.visits.iter().enumerate() {
+            let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at])];
+            let teaches = match wanted.labels {
+                Some(set) => !labels[set as usize].is_empty(),
+                None => labels.iter().all(|labels| !labels.is_empty()),
+            };
+            let record = Record { chart: number, at, labels };
+            match part {
+                Part::Train if teaches => self.train.push(record),
+                Part::Validation if teaches => self.validation.push(record),
+                Part::Test => {
+                    if let Some(codes) = manual(&visit.id).filter(|codes| !codes.is_empty()) {
+                        let (classes, outside) = classes_of(codes, numbers);
+                        self.gold.push(Gold { classes, outside });
+                        self.test.push(record);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.charts.push(chart);
+    }
+
+    /// Keeps some records of the test alone, by their ascending numbers.
+    pub fn keep_test(&mut self, numbers: &[usize]) {
+        self.test = numbers.iter().filter_map(|&number| self.test.get(number).cloned()).collect();
+        self.gold = numbers.iter().filter_map(|&number| self.gold.get(number).cloned()).collect();
+    }
+
+    /// Returns how many tokens a record's input has.
+    pub fn tokens(&self, record: &Record, reader: &Reader<'_>) -> usize {
+        reader.length(&self.charts[record.chart], record.at)
+    }
+
+    /// Puts a record's input together.
+    ///
+    /// # Errors
+    /// As [`Reader::sequence`].
+    pub fn sequence(&self, record: &Record, reader: &Reader<'_>) -> Result<Sequence<u32>> {
+        reader.sequence(&self.charts[record.chart], record.at)
+    }
+
+    /// Returns the share of training records with each class, those of both label sets together.
+    ///
+    /// # Source
+    /// The paper, Sec. 5: weights of the weighted F1.
+    pub fn weights(&self) -> Vec<f64> {
+        let [original, linked] = LabelSet::ALL.map(|set| self.counts(set));
+        let all = (2 * self.train.len()).max(1) as f64;
+        original.iter().zip(linked).map(|(a, b)| (a + b) as f64 / all).collect()
+    }
+
+    /// Counts the training records of each class in a label set.
+    pub fn counts(&self, set: LabelSet) -> Vec<u64> {
+        let mut counts = vec![0; self.classes.len()];
+        self.train
+            .iter()
+            .flat_map(|record| &record.labels[set as usize])
+            .for_each(|&class| counts[class as usize] += 1);
+        counts
+    }
+}
+
+/// Goes through histories and linked codes; where doctors' codes alone are asked for, the coder need not have been there.
+fn pairs(dataset: &Dataset, set: Option<LabelSet>) -> Result<Box<dyn Iterator<Item = Result<(History, Linked)>>>> {
+    if set != Some(LabelSet::Original) {
+        return Ok(Box::new(dataset.labelled()?));
+    }
+    let unlinked = |history: History| {
+        let codes = vec![None; history.visits.len()];
+        (history.patient.clone(), history, codes)
+    };
+    Ok(Box::new(dataset.histories()?.map(move |history| {
+        let (patient, history, codes) = unlinked(history?);
+        Ok((history, Linked { patient, codes }))
+    })))
+}
+
+/// Gathers the codes of one label set.
+fn gather(dataset: &Dataset, set: LabelSet) -> Result<Codes> {
+    let mut shared = CodeSet::new();
+    for pair in pairs(dataset, Some(set))? {
+        let (history, linked) = pair?;
+        match set {
+            LabelSet::Original => shared.extend(history.visits.into_iter().flat_map(|visit| visit.codes)),
+            LabelSet::Linked => shared.extend(linked.codes.into_iter().flatten().flatten()),
+        }
+    }
+    Ok(Codes { shared, alone: [0, 0] })
+}
+
+/// Returns the codes that are classes, ascending, and how many are none.
+fn classes_of(codes: &CodeSet, numbers: &HashMap<IcdCode, u32>) -> (Vec<u32>, usize) {
+    let mut classes: Vec<u32> = codes.iter().filter_map(|code| numbers.get(code).copied()).collect();
+    classes.sort_unstable();
+    let outside = codes.len() - classes.len();
+    (classes, outside)
+}

@@ -1,0 +1,211 @@
+//! What two trained models are worth: records and models come in, the figures of the page leave.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{
+    outcome::{CodeOutcome, Courses, Measure, Outcome, Table2, Transition},
+    settings::StudySettings,
+};
+use crate::{
+    catalog::Catalog,
+    data::CodeSet,
+    diagnosis::{
+        Faults,
+        dataset::Dataset,
+        decision::Scored,
+        labels::LabelSet,
+        manual::Manual,
+        model::{DiagnosisModel, score},
+        records::Records,
+        statistics::Gatherer,
+    },
+    error::{Error, Result},
+    eval::{
+        bootstrap::Bootstrap,
+        metrics::Counts,
+        multilabel::{Judged, Multilabel, difference, per_class},
+    },
+};
+
+/// Codes of which is told where their records went.
+const MOST_TRANSITIONS: usize = 12;
+
+/// What was measured.
+pub(super) struct Measured {
+    judged: [Vec<Judged>; 2],
+    weights: Vec<f64>,
+    codes: Vec<crate::icd::IcdCode>,
+    trained: [Vec<u64>; 2],
+    statistics: Table2,
+    transitions: Vec<Transition>,
+    /// Manual codes in all, and of them those that neither model can give.
+    gold: [usize; 2],
+}
+
+impl Measured {
+    /// Lets both models predict the records of the test, and counts what they learnt from.
+    ///
+    /// # Errors
+    /// Those of the models and the dataset.
+    pub fn new(
+        dataset: &Dataset,
+        records: &Records,
+        manual: &Manual,
+        models: [&DiagnosisModel; 2],
+        batch_tokens: usize,
+    ) -> Result<Self> {
+        let [original, linked] = models;
+        let judged = [judge(records, original, batch_tokens)?, judge(records, linked, batch_tokens)?];
+        let outside: usize = records.gold.iter().map(|gold| gold.outside).sum();
+        let inside: usize = records.gold.iter().map(|gold| gold.classes.len()).sum();
+        Ok(Self {
+            judged,
+            weights: records.weights(),
+            codes: records.classes.clone(),
+            trained: LabelSet::ALL.map(|set| records.counts(set)),
+            statistics: statistics(dataset, records, manual)?,
+            transitions: transitions(records),
+            gold: [inside + outside, outside],
+        })
+    }
+
+    /// Lays the figures out for the page.
+    ///
+    /// # Errors
+    /// - [`Error::Training`] if there is nothing to compare.
+    pub fn outcome(
+        self,
+        settings: &StudySettings,
+        catalog: &Catalog,
+        courses: Courses,
+        faults: &Faults,
+    ) -> Result<Outcome> {
+        let [first, second] = &self.judged;
+        let found = difference(first, second, &self.weights, Bootstrap::new(settings.resamples));
+        let found = found.ok_or_else(|| Error::Training {
+            what: "a study",
+            reason: "there is nothing to compare: no records to measure on, or no resamples".into(),
+        })?;
+        let [original, linked] = [first, second].map(|judged| Multilabel::of(judged, &self.weights).values());
+        let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
+        let measure = |(((name, original), linked), found): (((&&str, f64), f64), _)| {
+            let found: crate::eval::bootstrap::Difference = found;
+            let interval = [found.interval.lower, found.interval.upper];
+            Measure { name: (*name).to_owned(), original, linked, difference: found.value, interval }
+        };
+        Ok(Outcome {
+            title: settings.title.clone(),
+            noso: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("NOSO_COMMIT").into(),
+            machine: String::new(),
+            seconds: 0.0,
+            settings: toml::to_string(settings).unwrap_or_default(),
+            notes: notes(faults, self.gold, first.len()),
+            measures: measures.map(measure).collect(),
+            courses,
+            codes: self.codes_outcome(catalog),
+            statistics: self.statistics,
+            transitions: self.transitions,
+        })
+    }
+
+    fn codes_outcome(&self, catalog: &Catalog) -> Vec<CodeOutcome> {
+        let [original, linked] = self.judged.each_ref().map(|judged| per_class(judged, self.codes.len()));
+        let [before, after] = &self.trained;
+        let f1 = |counts: &Counts| counts.score().f1;
+        let outcome = |(class, code): (usize, &crate::icd::IcdCode)| CodeOutcome {
+            code: code.clone(),
+            title: catalog.title(code).to_string(),
+            trained: [before[class], after[class]],
+            tested: (original[class].true_positives + original[class].false_negatives) as u64,
+            f1: [f1(&original[class]), f1(&linked[class])],
+        };
+        self.codes.iter().enumerate().map(outcome).collect()
+    }
+}
+
+fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usize) -> Result<Vec<Judged>> {
+    let reader = model.reader();
+    let tokens = |number: usize| records.tokens(&records.test[number], &reader);
+    let sequence = |number: usize| records.sequence(&records.test[number], &reader);
+    let logits = score(model.classifier(), records.test.len(), tokens, sequence, batch_tokens)?;
+    let gold = records.gold.iter().map(|gold| gold.classes.clone());
+    let decision = &model.settings.decision;
+    Ok(logits.into_iter().zip(gold).map(|(logits, gold)| decision.judge(&Scored { logits, gold })).collect())
+}
+
+/// Gathers the rows of Table 2: of the records that both models learn from, and of those that they are measured on.
+fn statistics(dataset: &Dataset, records: &Records, manual: &Manual) -> Result<Table2> {
+    let places = |records: &[crate::diagnosis::records::Record]| -> HashSet<(usize, usize)> {
+        records.iter().map(|record| record.place()).collect()
+    };
+    let (train, test) = (places(&records.train), places(&records.test));
+    let classes: CodeSet = records.classes.iter().cloned().collect();
+    let known = |codes: &CodeSet| codes.intersection(&classes).cloned().collect();
+    let mut gatherers: [Gatherer; 3] = Default::default();
+    for (number, labelled) in dataset.labelled()?.enumerate() {
+        let (history, linked) = labelled?;
+        let mut sets: [Vec<CodeSet>; 3] = Default::default();
+        for (at, (visit, found)) in history.visits.iter().zip(&linked.codes).enumerate() {
+            let is_taught = train.contains(&(number, at));
+            let is_tested = test.contains(&(number, at));
+            let taught = |codes: CodeSet| if is_taught { known(&codes) } else { CodeSet::new() };
+            sets[0].push(taught(visit.codes.iter().cloned().collect()));
+            sets[1].push(taught(found.clone().unwrap_or_default()));
+            let codes = manual.codes(&history.patient, &visit.id).filter(|_| is_tested);
+            sets[2].push(codes.cloned().unwrap_or_default());
+        }
+        gatherers.iter_mut().zip(&sets).for_each(|(gatherer, set)| gatherer.add(&history, set));
+    }
+    let [original, linked, manual] = gatherers.map(Gatherer::statistics);
+    Ok(Table2 { original, linked, manual })
+}
+
+/// Counts what the coder found in training records instead of a code that doctors typed.
+fn transitions(records: &Records) -> Vec<Transition> {
+    let mut all: BTreeMap<u32, (u64, HashMap<u32, u64>)> = BTreeMap::new();
+    for record in &records.train {
+        let [typed, found] = &record.labels;
+        let new: Vec<u32> = found.iter().filter(|class| !typed.contains(class)).copied().collect();
+        for class in typed.iter().filter(|class| !found.contains(class)) {
+            let (count, to) = all.entry(*class).or_default();
+            *count += 1;
+            new.iter().for_each(|new| *to.entry(*new).or_default() += 1);
+        }
+    }
+    let code = |class: u32| records.classes[class as usize].clone();
+    let transition = |(class, (count, to)): (u32, (u64, HashMap<u32, u64>))| {
+        let mut to: Vec<_> = to.into_iter().map(|(class, count)| (code(class), count)).collect();
+        to.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        Transition { from: code(class), records: count, to }
+    };
+    let mut all: Vec<Transition> = all.into_iter().map(transition).collect();
+    all.sort_by(|a, b| b.records.cmp(&a.records).then_with(|| a.from.cmp(&b.from)));
+    all.truncate(MOST_TRANSITIONS);
+    all
+}
+
+/// Says in sentences what was met in the records.
+fn notes(faults: &Faults, [gold, outside]: [usize; 2], tested: usize) -> Vec<String> {
+    let mut notes = vec![
+        format!("{} appointments of {} patients were read.", faults.appointments, faults.patients),
+        format!(
+            "{tested} appointments with {gold} manual codes are measured on; {outside} of these codes are in neither training set, so no model can give them, and they do not count."
+        ),
+    ];
+    for (count, what) in [
+        (faults.codes_repaired, "codes were typed in another notation and put right"),
+        (faults.codes_unknown, "typed codes are not in the catalogue"),
+        (faults.codes_unreadable, "typed codes could be any or none and were left out"),
+        (faults.without_codes, "appointments had no typed code"),
+        (faults.without_texts, "appointments had neither complaints nor tests"),
+        (faults.without_conclusion, "appointments had no conclusion"),
+        (faults.same_time, "appointments were at the time of the one before, which does not count as their past"),
+        (faults.leaks, "appointments held their own conclusion or codes in complaints or tests: these were cut out"),
+    ] {
+        if count > 0 {
+            notes.push(format!("{count} {what}."));
+        }
+    }
+    notes
+}

@@ -1,0 +1,241 @@
+//! A study from its settings to its page: records are labelled twice, two models learn, both are measured on manual codes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use candle_core::Device;
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    measured::Measured,
+    outcome::{Courses, Outcome},
+    page::page,
+    settings::{ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
+};
+use crate::{
+    artifact::write_atomic,
+    catalog::Catalog,
+    config::{self, EncoderConfig, PipelineConfig},
+    diagnosis::{
+        Faults, Split,
+        dataset::Dataset,
+        group::Groups,
+        labels::LabelSet,
+        link_all,
+        manual::Manual,
+        model::DiagnosisModel,
+        records::{Records, Wanted},
+        simulate::{Simulator, disease, folder},
+        table::{Appointments, Columns, TableFormat},
+    },
+    embed::bert::load_model,
+    error::{Error, Result, check_setting},
+    nn::{
+        fit::{History, ModelFolder, Watch},
+        pretrained::Pretrained,
+    },
+    pipeline::Pipeline,
+    train::diagnosis::{MANUAL_F1, train},
+};
+
+/// Names of a study's files.
+const SETTINGS_FILE: &str = "study.toml";
+const FAULTS_FILE: &str = "faults.json";
+/// The figures of a study, from which its page can be made again.
+pub const OUTCOME_FILE: &str = "outcome.json";
+/// The page.
+pub const PAGE_FILE: &str = "index.html";
+
+/// Sees a study's progress, that of its trainings by [`Watch`].
+pub trait StudyWatch: Watch {
+    /// Is told that a stage begins, and how much there is to do in it, where that is known.
+    fn stage(&mut self, said: &str, total: Option<u64>);
+
+    /// Is told how much more of the stage is done.
+    fn advance(&mut self, count: u64);
+
+    /// Is told what went wrong with a single row or conclusion; the study goes on.
+    fn warn(&mut self, warning: String);
+}
+
+/// Carries out a study in a folder, and leaves [`PAGE_FILE`] and [`OUTCOME_FILE`] there. What an earlier run of the same settings finished
+/// is not done again. `machine` is what the page says that it ran on.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written or holds anything else; [`Error::Setting`] if it holds a study of other settings.
+/// - Those of each part.
+pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut dyn StudyWatch) -> Result<Outcome> {
+    let started = Instant::now();
+    claim(settings, folder)?;
+    let catalog = Catalog::shipped()?;
+    let (table, columns, manual_path) = records(settings, folder, watch)?;
+    let dataset = Dataset::new(&folder.join("data"));
+    let faults = label(settings, &table, &columns, &dataset, &folder.join("data"), watch)?;
+    let manual = Manual::load(&manual_path, &catalog)?;
+    check_setting(!manual.is_empty(), "records.manual", "a file with codes", "none in it")?;
+
+    watch.stage("reading the records", None);
+    let begun = || begin(settings, &dataset);
+    let encoder = begun()?;
+    let reader = settings.training.reader(&encoder);
+    let wanted = Wanted { labels: None, manual: Some(&manual), measure_manual: settings.split.test == 0.0 };
+    let mut all = Records::read(&dataset, &reader, &wanted)?;
+    draw_test(&mut all, &settings.split);
+    if all.test.is_empty() {
+        let reason = "no appointment of a patient to measure on has manual codes".into();
+        return Err(Error::Training { what: "a study", reason });
+    }
+    let mut models = Vec::new();
+    for (set, name) in [(LabelSet::Original, "original"), (LabelSet::Linked, "linked")] {
+        watch.stage(&format!("training on the {name} codes"), None);
+        models.push(train_one(settings, begun()?, &all, set, &folder.join(name), watch)?);
+    }
+    watch.stage("measuring", None);
+    let [(original, first), (linked, second)] = models.try_into().map_err(|_| unexpected())?;
+    let batch_tokens = settings.training.fit.batch_tokens / 4;
+    let measured = Measured::new(&dataset, &all, &manual, [&original, &linked], batch_tokens)?;
+    let courses = Courses { original: course(&first), linked: course(&second) };
+    let mut outcome = measured.outcome(settings, &catalog, courses, &faults)?;
+    outcome.seconds = started.elapsed().as_secs_f64();
+    outcome.machine = machine.to_owned();
+    let json = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
+    write_atomic(&folder.join(OUTCOME_FILE), &json)?;
+    write_atomic(&folder.join(PAGE_FILE), page(&outcome)?.as_bytes())?;
+    Ok(outcome)
+}
+
+/// Makes the folder this study's, or sees that it is.
+fn claim(settings: &StudySettings, folder: &Path) -> Result<()> {
+    let path = folder.join(SETTINGS_FILE);
+    let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
+    match fs::read_to_string(&path) {
+        Ok(before) if before == text => return Ok(()),
+        Ok(_) => {
+            let got = "others; choose another --output, or take the folder away".into();
+            let expected = format!("the settings of the study in {}", folder.display());
+            return Err(Error::Setting { key: "output".into(), expected, got });
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
+        Err(_) => {}
+    }
+    if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+        return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
+    }
+    fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    write_atomic(&path, text.as_bytes())
+}
+
+/// Returns table, columns and manual codes, made up if the study asks for it.
+fn records(settings: &StudySettings, folder: &Path, watch: &mut dyn StudyWatch) -> Result<(PathBuf, Columns, PathBuf)> {
+    if let Some(RecordsSettings { table, columns, manual }) = &settings.records {
+        return Ok((table.clone(), Columns::renamed(columns)?, manual.clone()));
+    }
+    let simulated = folder.join("simulated");
+    let table = folder::table_path(&simulated, TableFormat::Jsonl);
+    if let Some(SimulatedRecords { patients, diseases, settings }) = &settings.simulate
+        && !simulated.join(folder::RECORD_FILE).exists()
+    {
+        // What a run left that was killed here is of no use.
+        let _ = fs::remove_dir_all(&simulated);
+        let diseases = diseases.as_deref().map_or_else(disease::shipped, disease::load)?;
+        let simulator = Simulator::new(diseases, settings.clone())?;
+        watch.stage("making up patients", Some(*patients));
+        folder::write(&simulator, *patients, &simulated, TableFormat::Jsonl, &mut |made| watch.advance(made))?;
+    }
+    Ok((table, Columns::renamed(&[])?, simulated.join(folder::TRUTH_FILE)))
+}
+
+/// Makes the dataset: histories by patient, and the codes that the coder finds in their conclusions.
+fn label(
+    settings: &StudySettings,
+    table: &Path,
+    columns: &Columns,
+    dataset: &Dataset,
+    folder: &Path,
+    watch: &mut dyn StudyWatch,
+) -> Result<Faults> {
+    let config = PipelineConfig::load(&settings.coder.pipeline, &settings.coder.set)?;
+    let pipeline = Pipeline::load(&config)?;
+    let faults_path = folder.join(FAULTS_FILE);
+    let read = || serde_json::from_slice::<Faults>(&fs::read(&faults_path).ok()?).ok();
+    let faults = match read().filter(|_| dataset.has_histories()) {
+        Some(faults) => faults,
+        None => {
+            fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+            watch.stage("reading the table", None);
+            let SplitSettings { validation, test, seed, .. } = settings.split;
+            let rows = Appointments::open(table, columns)?.filter_map(|row| {
+                watch.advance(1);
+                row.inspect_err(|error| watch.warn(error.to_string())).ok()
+            });
+            let groups = Groups::spread(rows, folder)?;
+            let catalog = pipeline.retriever().catalog();
+            let faults = dataset.write_histories(&groups, &Split { validation, test, seed }, catalog)?;
+            write_atomic(&faults_path, &serde_json::to_vec_pretty(&faults).unwrap_or_default())?;
+            faults
+        }
+    };
+    watch.stage("coding the conclusions", Some(faults.appointments));
+    let mut failures: Vec<String> = Vec::new();
+    let mut failed = |id: &str, error: Error| failures.push(format!("appointment {id}: {error}"));
+    link_all(dataset, &pipeline, &mut |count| watch.advance(count as u64), &mut failed)?;
+    failures.into_iter().for_each(|failure| watch.warn(failure));
+    Ok(faults)
+}
+
+/// Returns what a model begins with: the same for both.
+fn begin(settings: &StudySettings, dataset: &Dataset) -> Result<Pretrained> {
+    let ModelSettings { encoder, new } = &settings.model;
+    match encoder {
+        Some(name) => {
+            let config = EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) };
+            settings.training.begin(load_model(&config)?.0)
+        }
+        None => settings.training.draw(dataset, new, &Device::Cpu),
+    }
+}
+
+/// Keeps as many records of the test as are asked for.
+fn draw_test(records: &mut Records, split: &SplitSettings) {
+    if split.test_records == 0 || records.test.len() <= split.test_records {
+        return;
+    }
+    let mut order: Vec<usize> = (0..records.test.len()).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(split.seed));
+    order.truncate(split.test_records);
+    order.sort_unstable();
+    records.keep_test(&order);
+}
+
+/// Trains a model, or reads it if it is there.
+fn train_one(
+    settings: &StudySettings,
+    encoder: Pretrained,
+    records: &Records,
+    set: LabelSet,
+    folder: &Path,
+    watch: &mut dyn StudyWatch,
+) -> Result<(DiagnosisModel, History)> {
+    let run = folder.join("training");
+    if folder.join("config.json").exists() {
+        return Ok((DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu)?, History::load(&run)?));
+    }
+    let claimed = ModelFolder::claim(folder, true)?;
+    let (model, report) = train(encoder, records, set, &settings.training, &claimed, watch, true)?;
+    Ok((model, report.history))
+}
+
+/// Returns weighted F1 on the manual codes by step.
+fn course(history: &History) -> Vec<[f64; 2]> {
+    let point =
+        |one: &crate::nn::fit::EvaluationRecord| Some([one.step as f64, f64::from(*one.figures.get(MANUAL_F1)?)]);
+    history.evaluations.iter().filter_map(point).collect()
+}
+
+fn unexpected() -> Error {
+    Error::Training { what: "a study", reason: "it takes two models".into() }
+}

@@ -1,0 +1,161 @@
+//! What a study is told: a TOML file comes in, typed settings leave.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    diagnosis::simulate::SimulateSettings,
+    error::{Error, Result, check_setting},
+    train::{diagnosis::DiagnosisSettings, encoder::Sizes},
+};
+
+/// A study of what a coder's labels are worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudySettings {
+    /// Heading of the page.
+    #[serde(default = "title")]
+    pub title: String,
+    /// Records of a hospital; either they or `simulate`.
+    pub records: Option<RecordsSettings>,
+    /// Records that are made up; their true codes are the manual ones.
+    pub simulate: Option<SimulatedRecords>,
+    /// Which patients are learnt from, and which records are measured on.
+    #[serde(default)]
+    pub split: SplitSettings,
+    /// What codes the conclusions.
+    #[serde(default)]
+    pub coder: CoderSettings,
+    /// The model that both trainings begin with.
+    #[serde(default)]
+    pub model: ModelSettings,
+    /// How both are trained.
+    #[serde(default)]
+    pub training: DiagnosisSettings,
+    /// Resamples of the paired bootstrap. Default 2000.
+    #[serde(default = "resamples")]
+    pub resamples: usize,
+}
+
+/// A hospital's own records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordsSettings {
+    /// Table of appointments: .parquet, .csv, .tsv or .jsonl.
+    pub table: PathBuf,
+    /// Names of fields' columns, as `FIELD=COLUMN`.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Codes that people vouch for, a line `{"id": …, "patient": …, "codes": […]}` an appointment.
+    pub manual: PathBuf,
+}
+
+/// Made-up records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulatedRecords {
+    /// Patients; about one in ten never comes.
+    pub patients: u64,
+    /// Disease model of your own; default the shipped one.
+    pub diseases: Option<PathBuf>,
+    /// How they and their doctors are.
+    #[serde(default)]
+    pub settings: SimulateSettings,
+}
+
+/// Which patients are for what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitSettings {
+    /// Share of patients to choose checkpoints and thresholds on. Default 0.1.
+    pub validation: f64,
+    /// Share of patients to measure on, of whom records with manual codes count. 0: all patients with manual codes. Default 0.
+    pub test: f64,
+    /// Most records that are measured on, drawn by the seed; 0 is all. Default 0.
+    pub test_records: usize,
+    /// Seed of both choices. Default 1.
+    pub seed: u64,
+}
+
+impl Default for SplitSettings {
+    fn default() -> Self {
+        Self { validation: 0.1, test: 0.0, test_records: 0, seed: 1 }
+    }
+}
+
+/// The pipeline that codes conclusions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CoderSettings {
+    /// Built-in pipeline or pipeline file. Default `default`.
+    pub pipeline: String,
+    /// Changed keys, as `KEY=VALUE`.
+    pub set: Vec<String>,
+}
+
+impl Default for CoderSettings {
+    fn default() -> Self {
+        Self { pipeline: "default".into(), set: Vec::new() }
+    }
+}
+
+/// What both models begin with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Folder or hub id of a Longformer, or of a BERT that is made one; without it a new one is drawn.
+    pub encoder: Option<String>,
+    /// Sizes of a new one; its positions are those of the training's `max_tokens`.
+    pub new: Sizes,
+}
+
+impl StudySettings {
+    /// Reads a study's file; paths in it are taken from the folder that it lies in.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] or [`Error::Parse`] with the line; [`Error::Setting`] if a value is out of its range.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+        let wrong = |e: toml::de::Error| Error::Parse {
+            what: "study",
+            path: path.to_owned(),
+            line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+            expected: "a study's keys and values".into(),
+            got: e.message().to_owned(),
+        };
+        let mut settings: Self = toml::from_str(&text).map_err(wrong)?;
+        let beside = |file: &mut PathBuf| *file = path.parent().unwrap_or(Path::new("")).join(&*file);
+        if let Some(records) = &mut settings.records {
+            beside(&mut records.table);
+            beside(&mut records.manual);
+        }
+        settings.simulate.iter_mut().filter_map(|simulate| simulate.diseases.as_mut()).for_each(beside);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<()> {
+        let is_one = self.records.is_some() != self.simulate.is_some();
+        let got = if self.records.is_some() { "both" } else { "neither" };
+        check_setting(is_one, "records", "either [records] or [simulate]", got)?;
+        let SplitSettings { validation, test, .. } = self.split;
+        check_setting(validation > 0.0 && validation < 1.0, "split.validation", "between 0 and 1", validation)?;
+        check_setting((0.0..1.0).contains(&(test + validation)), "split.test", "with validation below 1", test)?;
+        check_setting(test >= 0.0, "split.test", "from 0", test)?;
+        let simulated = self.simulate.is_some();
+        check_setting(!simulated || test > 0.0, "split.test", "above 0: all made-up patients have true codes", test)?;
+        if let Some(simulate) = &self.simulate {
+            simulate.settings.check()?;
+        }
+        self.training.check()
+    }
+}
+
+fn title() -> String {
+    "What automatic labels are worth".into()
+}
+
+fn resamples() -> usize {
+    2000
+}
