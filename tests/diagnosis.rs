@@ -1,4 +1,11 @@
-//! Simulated histories, and the datasets that are built of them.
+//! Simulated histories, the datasets that are built of them, and what models learn from these.
+
+#[cfg(feature = "neural")]
+mod prediction;
+#[cfg(feature = "neural")]
+mod study;
+#[cfg(feature = "parquet")]
+mod tables;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

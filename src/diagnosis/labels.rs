@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{History, Linked, dataset::Dataset};
 use crate::{data::CodeSet, error::Result, icd::IcdCode};
 
-/// Whose codes a model learns.
+/// Whose codes they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LabelSet {
@@ -15,11 +15,14 @@ pub enum LabelSet {
     Original,
     /// Those that the coder found in the conclusions.
     Linked,
+    /// Those that people vouch for: measured on, not learnt, but in a study's sweep.
+    #[value(skip)]
+    Manual,
 }
 
 impl LabelSet {
-    /// Both, in the order in which they are kept side by side.
-    pub const ALL: [Self; 2] = [Self::Original, Self::Linked];
+    /// Those that are learnt, in the order in which they are kept side by side.
+    pub const LEARNT: [Self; 2] = [Self::Original, Self::Linked];
 }
 
 /// The codes that both label sets have; the others teach nothing that could be compared.

@@ -147,7 +147,8 @@ impl DiagnosisModel {
         let mut batch = Packed::default();
         sequence.push_to(&mut batch, classifier.bert().config());
         let embedded = Var::from_tensor(&classifier.bert().embed(&batch, None)?.detach())?;
-        let logits = classifier.judge(&classifier.bert().encode(&embedded, &batch)?, &batch, None)?;
+        let hidden = classifier.bert().encode(&embedded, &batch)?;
+        let logits = classifier.judge(&batch.pick_firsts(&hidden)?, None)?;
         let weigh = |&class: &u32| {
             let gradients = logits.narrow(1, class as usize, 1)?.sum_all()?.backward()?;
             let Some(gradient) = gradients.get(&embedded) else { return Ok(Vec::new()) };

@@ -1,8 +1,9 @@
 //! What a model learns from and is measured on: a dataset comes in, tokens and class numbers leave, part by part.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     History, Linked, Part,
@@ -20,15 +21,13 @@ const CHUNK: usize = 512;
 pub struct Records {
     /// The codes that are predicted, ascending; a class is its place here.
     pub classes: Vec<IcdCode>,
-    charts: Vec<Chart>,
+    charts: Arc<Vec<Chart>>,
     /// To learn from.
     pub train: Vec<Record>,
     /// To choose checkpoints and thresholds on.
     pub validation: Vec<Record>,
-    /// To measure on: those of which manual codes are known.
+    /// To measure on: those that have manual codes.
     pub test: Vec<Record>,
-    /// What is manually coded for each record of the test.
-    pub gold: Vec<Gold>,
 }
 
 /// An appointment whose codes are to be predicted.
@@ -38,16 +37,8 @@ pub struct Record {
     chart: usize,
     /// Place in the chart.
     at: usize,
-    /// Classes by doctors and by the coder, ascending.
-    pub labels: [Vec<u32>; 2],
-}
-
-/// The manual codes of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gold {
-    /// Those that are classes, ascending.
-    pub classes: Vec<u32>,
-    /// How many are none.
+    labels: [Vec<u32>; 3],
+    /// Manual codes that are no classes.
     pub outside: usize,
 }
 
@@ -63,6 +54,11 @@ pub struct Wanted<'a> {
 }
 
 impl Record {
+    /// Returns its classes in a label set, ascending; none where it is not in the set.
+    pub fn labels(&self, set: LabelSet) -> &[u32] {
+        &self.labels[set as usize]
+    }
+
     /// Returns the number of its history in the dataset, and its place there.
     pub fn place(&self) -> (usize, usize) {
         (self.chart, self.at)
@@ -81,38 +77,35 @@ impl Records {
         };
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
-        let mut records = Self {
-            classes,
-            charts: Vec::new(),
-            train: Vec::new(),
-            validation: Vec::new(),
-            test: Vec::new(),
-            gold: Vec::new(),
-        };
+        let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
+        let mut records = Self { classes, charts: Arc::default(), train, validation, test };
+        let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
             let some: Vec<(History, Linked)> = pairs.by_ref().take(CHUNK).collect::<Result<_>>()?;
             if some.is_empty() {
+                records.charts = Arc::new(charts);
                 return Ok(records);
             }
-            let charts = some.par_iter().map(|(history, _)| reader.chart(history)).collect::<Result<Vec<_>>>()?;
-            for ((history, linked), chart) in some.iter().zip(charts) {
+            let read = some.par_iter().map(|(history, _)| reader.chart(history)).collect::<Result<Vec<_>>>()?;
+            for ((history, linked), number) in some.iter().zip(charts.len()..) {
                 let sets = codes.label_sets(history, linked);
                 let sets = sets.map(|set| set.iter().map(|codes| classes_of(codes, &numbers).0).collect());
-                records.add(history, chart, sets, wanted, &numbers);
+                records.add(history, number, sets, wanted, &numbers);
             }
+            charts.extend(read);
         }
     }
 
+    /// Adds the appointments of a history whose chart has a number.
     fn add(
         &mut self,
         history: &History,
-        chart: Chart,
+        chart: usize,
         sets: [Vec<Vec<u32>>; 2],
         wanted: &Wanted<'_>,
         numbers: &HashMap<IcdCode, u32>,
     ) {
-        let number = self.charts.len();
         let [mut original, mut linked] = sets;
         let manual = |id: &str| wanted.manual.and_then(|manual| manual.codes(&history.patient, id));
         let part = match history.part {
@@ -121,32 +114,52 @@ impl Records {
             part => part,
         };
         for (at, visit) in history.visits.iter().enumerate() {
-            let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at])];
+            let (gold, outside) = manual(&visit.id).map(|codes| classes_of(codes, numbers)).unwrap_or_default();
+            let is_tested = !gold.is_empty() || outside > 0;
+            let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at]), gold];
+            let record = Record { chart, at, labels, outside };
             let teaches = match wanted.labels {
-                Some(set) => !labels[set as usize].is_empty(),
-                None => labels.iter().all(|labels| !labels.is_empty()),
+                Some(set) => !record.labels(set).is_empty(),
+                None => LabelSet::LEARNT.iter().all(|&set| !record.labels(set).is_empty()),
             };
-            let record = Record { chart: number, at, labels };
             match part {
                 Part::Train if teaches => self.train.push(record),
                 Part::Validation if teaches => self.validation.push(record),
-                Part::Test => {
-                    if let Some(codes) = manual(&visit.id).filter(|codes| !codes.is_empty()) {
-                        let (classes, outside) = classes_of(codes, numbers);
-                        self.gold.push(Gold { classes, outside });
-                        self.test.push(record);
-                    }
-                }
+                Part::Test if is_tested => self.test.push(record),
                 _ => {}
             }
         }
-        self.charts.push(chart);
+    }
+
+    /// Returns the same records with the labels of a set kept in a share of them alone, drawn by the seed, and the manual ones in the others;
+    /// of the training records at most `most`.
+    pub fn mixed(&self, set: LabelSet, share: f64, most: usize, seed: u64) -> Self {
+        let draw = |record: &Record| {
+            let bytes = [record.chart as u64, record.at as u64].map(u64::to_le_bytes);
+            xxh3_64_with_seed(bytes.as_flattened(), seed)
+        };
+        let mix = |record: &Record| {
+            let mut record = record.clone();
+            if draw(&record) as f64 / u64::MAX as f64 >= share {
+                record.labels[set as usize] = record.labels(LabelSet::Manual).to_vec();
+            }
+            record
+        };
+        let mut train: Vec<Record> = self.train.clone();
+        train.sort_by_key(|record| draw(record).reverse_bits());
+        train.truncate(most);
+        Self {
+            classes: self.classes.clone(),
+            charts: self.charts.clone(),
+            train: train.iter().map(mix).collect(),
+            validation: self.validation.iter().map(mix).collect(),
+            test: self.test.clone(),
+        }
     }
 
     /// Keeps some records of the test alone, by their ascending numbers.
     pub fn keep_test(&mut self, numbers: &[usize]) {
         self.test = numbers.iter().filter_map(|&number| self.test.get(number).cloned()).collect();
-        self.gold = numbers.iter().filter_map(|&number| self.gold.get(number).cloned()).collect();
     }
 
     /// Returns how many tokens a record's input has.
@@ -167,7 +180,7 @@ impl Records {
     /// # Source
     /// The paper, Sec. 5: weights of the weighted F1.
     pub fn weights(&self) -> Vec<f64> {
-        let [original, linked] = LabelSet::ALL.map(|set| self.counts(set));
+        let [original, linked] = LabelSet::LEARNT.map(|set| self.counts(set));
         let all = (2 * self.train.len()).max(1) as f64;
         original.iter().zip(linked).map(|(a, b)| (a + b) as f64 / all).collect()
     }
@@ -205,7 +218,7 @@ fn gather(dataset: &Dataset, set: LabelSet) -> Result<Codes> {
         let (history, linked) = pair?;
         match set {
             LabelSet::Original => shared.extend(history.visits.into_iter().flat_map(|visit| visit.codes)),
-            LabelSet::Linked => shared.extend(linked.codes.into_iter().flatten().flatten()),
+            _ => shared.extend(linked.codes.into_iter().flatten().flatten()),
         }
     }
     Ok(Codes { shared, alone: [0, 0] })

@@ -121,10 +121,8 @@ impl BertEncoder {
         let hidden = self.bert.forward(&packed, None)?; // (tokens, hidden)
         let mut rows = match (self.settings.pooling, &self.pooler) {
             (Pooling::Mean, _) => mean(&hidden, &packed)?,
-            (Pooling::Pooler, Some(pooler)) => {
-                flat(&pooler.forward(&hidden.index_select(&packed.firsts(&self.device)?, 0)?)?.tanh()?)?
-            }
-            _ => flat(&hidden.index_select(&packed.firsts(&self.device)?, 0)?)?,
+            (Pooling::Pooler, Some(pooler)) => flat(&pooler.forward(&packed.pick_firsts(&hidden)?)?.tanh()?)?,
+            _ => flat(&packed.pick_firsts(&hidden)?)?,
         };
         check_finite(&self.name, &rows)?;
         if self.settings.normalise {

@@ -50,17 +50,16 @@ impl SequenceClassifier {
     /// # Errors
     /// As [`Bert::forward`].
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
-        let hidden = self.bert.forward(batch, masks.as_deref_mut())?;
-        self.judge(&hidden, batch, masks)
+        let firsts = self.bert.forward_firsts(batch, masks.as_deref_mut())?;
+        self.judge(&firsts, masks)
     }
 
-    /// Computes the logits from the encoder's vectors, `(tokens, hidden)`.
+    /// Computes the logits from the vectors of the sequences' first tokens, `(sequences, hidden)`.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn judge(&self, hidden: &Tensor, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
-        let firsts: Vec<u32> = batch.ranges().map(|range| range.start as u32).collect();
-        let firsts = ops::dropout(&ops::embed(hidden, &firsts)?, self.drop, masks.as_deref_mut())?; // (sequences, hidden)
+    pub fn judge(&self, firsts: &Tensor, mut masks: Option<&mut Masks>) -> Result<Tensor> {
+        let firsts = ops::dropout(firsts, self.drop, masks.as_deref_mut())?;
         let inner = ops::dropout(&self.dense.forward(&firsts)?.tanh()?, self.drop, masks)?;
         self.output.forward(&inner)
     }

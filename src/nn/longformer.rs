@@ -103,22 +103,41 @@ impl GlobalAttention {
         x: &Tensor,
         spans: &[Span],
         window: Window,
-        mut masks: Option<&mut Masks>,
+        masks: Option<&mut Masks>,
     ) -> Result<Tensor> {
-        let (mut start, mut places, mut rows) = (0, Vec::new(), Vec::new());
+        let (mut start, mut places) = (0, Vec::new());
+        for span in spans {
+            places.extend(span.globals.iter().map(|&place| (start + place) as u32));
+            start += span.length;
+        }
+        if places.is_empty() {
+            return Ok(context.clone());
+        }
+        let rows = Tensor::cat(&self.rows(x, spans, window, masks)?, 0)?;
+        // Their rows are 0 until now.
+        Ok(context.index_add(&Tensor::new(places, x.device())?, &rows, 0)?)
+    }
+
+    /// Computes what the global tokens see, `(globals, hidden)` for each sequence that has any.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) fn rows(
+        &self,
+        x: &Tensor,
+        spans: &[Span],
+        window: Window,
+        mut masks: Option<&mut Masks>,
+    ) -> Result<Vec<Tensor>> {
+        let (mut start, mut rows) = (0, Vec::new());
         for span in spans {
             if !span.globals.is_empty() {
                 let text = x.narrow(0, start, span.length)?;
                 rows.push(self.of_one(&text, &span.globals, window, masks.as_deref_mut())?);
-                places.extend(span.globals.iter().map(|&place| (start + place) as u32));
             }
             start += span.length;
         }
-        if rows.is_empty() {
-            return Ok(context.clone());
-        }
-        // Their rows are 0 until now.
-        Ok(context.index_add(&Tensor::new(places, x.device())?, &Tensor::cat(&rows, 0)?, 0)?)
+        Ok(rows)
     }
 
     /// Computes `(globals, hidden)` from a sequence `(length, hidden)`.
@@ -131,7 +150,7 @@ impl GlobalAttention {
         let queries = queries.reshape((count, heads, size))?.transpose(0, 1)?.contiguous()?; // (heads, globals, size)
         let by_head = |weight: &Tensor| weight.reshape((heads, size, hidden)); // of (hidden, hidden)
         let directions = queries.matmul(&by_head(self.key.weight())?)?.reshape((heads * count, hidden))?;
-        let scores = directions.matmul(&text.t()?.contiguous()?)?; // (heads · globals, length)
+        let scores = directions.matmul(&text.t()?)?; // (heads · globals, length)
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
         let weights = ops::dropout(&weights, window.drop, masks)?;

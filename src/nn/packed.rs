@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::ops::Span;
+use super::ops::{self, Span};
 use crate::error::Result;
 
 /// Token ids of several sequences, one after another.
@@ -80,13 +80,17 @@ impl Packed {
         })
     }
 
-    /// Returns the places of the sequences' first tokens, `(sequences)`, to be selected from `(tokens, hidden)`.
+    /// Returns the places of the sequences' first tokens among all tokens, `(sequences)`.
+    pub fn first_rows(&self) -> Vec<u32> {
+        self.ranges().map(|range| range.start as u32).collect()
+    }
+
+    /// Picks the rows of the sequences' first tokens, `(sequences, hidden)`, out of `(tokens, hidden)`.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn firsts(&self, device: &Device) -> Result<Tensor> {
-        let firsts: Vec<u32> = self.ranges().map(|range| range.start as u32).collect();
-        Ok(Tensor::from_vec(firsts, self.lengths.len(), device)?)
+    pub fn pick_firsts(&self, hidden: &Tensor) -> Result<Tensor> {
+        ops::embed(hidden, &self.first_rows())
     }
 }
 

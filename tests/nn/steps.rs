@@ -60,7 +60,7 @@ impl Task for Finds {
 
     fn loss(&self, examples: &[usize], masks: Option<&mut Masks>) -> Result<Loss> {
         let batch = Packed::new(examples.iter().map(|&example| self.texts[example].as_slice()));
-        let firsts = self.bert.forward(&batch, masks)?.index_select(&batch.firsts(&Device::Cpu)?, 0)?;
+        let firsts = batch.pick_firsts(&self.bert.forward(&batch, masks)?)?;
         let targets: Vec<Option<u32>> = examples.iter().map(|&e| Some(u32::from(self.texts[e].contains(&7)))).collect();
         let sum = ops::cross_entropy(&self.head.forward(&firsts)?, &targets, 0.0)?;
         Ok(Loss { sum, weight: examples.len() as f64 })

@@ -56,13 +56,13 @@ impl Measured {
     ) -> Result<Self> {
         let [original, linked] = models;
         let judged = [judge(records, original, batch_tokens)?, judge(records, linked, batch_tokens)?];
-        let outside: usize = records.gold.iter().map(|gold| gold.outside).sum();
-        let inside: usize = records.gold.iter().map(|gold| gold.classes.len()).sum();
+        let outside: usize = records.test.iter().map(|record| record.outside).sum();
+        let inside: usize = records.test.iter().map(|record| record.labels(LabelSet::Manual).len()).sum();
         Ok(Self {
             judged,
             weights: records.weights(),
             codes: records.classes.clone(),
-            trained: LabelSet::ALL.map(|set| records.counts(set)),
+            trained: LabelSet::LEARNT.map(|set| records.counts(set)),
             statistics: statistics(dataset, records, manual)?,
             transitions: transitions(records),
             gold: [inside + outside, outside],
@@ -106,6 +106,7 @@ impl Measured {
             codes: self.codes_outcome(catalog),
             statistics: self.statistics,
             transitions: self.transitions,
+            sweep: None,
         })
     }
 
@@ -124,12 +125,12 @@ impl Measured {
     }
 }
 
-fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usize) -> Result<Vec<Judged>> {
+pub(super) fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usize) -> Result<Vec<Judged>> {
     let reader = model.reader();
     let tokens = |number: usize| records.tokens(&records.test[number], &reader);
     let sequence = |number: usize| records.sequence(&records.test[number], &reader);
     let logits = score(model.classifier(), records.test.len(), tokens, sequence, batch_tokens)?;
-    let gold = records.gold.iter().map(|gold| gold.classes.clone());
+    let gold = records.test.iter().map(|record| record.labels(LabelSet::Manual).to_vec());
     let decision = &model.settings.decision;
     Ok(logits.into_iter().zip(gold).map(|(logits, gold)| decision.judge(&Scored { logits, gold })).collect())
 }
@@ -165,7 +166,7 @@ fn statistics(dataset: &Dataset, records: &Records, manual: &Manual) -> Result<T
 fn transitions(records: &Records) -> Vec<Transition> {
     let mut all: BTreeMap<u32, (u64, HashMap<u32, u64>)> = BTreeMap::new();
     for record in &records.train {
-        let [typed, found] = &record.labels;
+        let [typed, found] = LabelSet::LEARNT.map(|set| record.labels(set));
         let new: Vec<u32> = found.iter().filter(|class| !typed.contains(class)).copied().collect();
         for class in typed.iter().filter(|class| !found.contains(class)) {
             let (count, to) = all.entry(*class).or_default();

@@ -1,18 +1,20 @@
 //! The original-versus-linked study: two models that differ only in their training labels come in, a page leaves.
 //!
 //! ```text
-//! Outcome ─figures→ SVG ─page→ HTML
+//! settings ─run→ records, labels, models ─measured→ Outcome ─figures→ SVG ─page→ HTML
 //! ```
 
 mod figures;
+mod grid;
 mod measured;
 mod outcome;
 mod page;
 mod run;
 mod settings;
+mod sweep;
 mod written;
 
-pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Table2, Transition};
+pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Sweep, SweepPoint, Table2, Transition};
 pub use page::page;
 pub use run::{OUTCOME_FILE, PAGE_FILE, StudyWatch, run};
 pub use settings::{CoderSettings, ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings};

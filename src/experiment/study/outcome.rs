@@ -35,6 +35,31 @@ pub struct Outcome {
     pub codes: Vec<CodeOutcome>,
     /// Typed codes that the coder did not find.
     pub transitions: Vec<Transition>,
+    /// What labels of other quality teach; `None` where it was not asked.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
+}
+
+/// What labels of every quality teach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Training records of each model.
+    pub records: u64,
+    /// Labels that become the doctors'.
+    pub original: Vec<SweepPoint>,
+    /// Labels that become the coder's.
+    pub linked: Vec<SweepPoint>,
+}
+
+/// A model that learnt from labels of one quality.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepPoint {
+    /// Share of the appointments with the set's own codes; the others had the true ones.
+    pub share: f64,
+    /// F1 of the labels against the true codes.
+    pub label_f1: f64,
+    /// Weighted F1 of the model on the manual test set.
+    pub weighted_f1: f64,
 }
 
 /// Statistics of the three label sets.

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     figures::{self, CASES, Groups},
+    grid::Grid,
     outcome::{Better, CodeOutcome, Measure, Outcome, Table2},
     written::{decimal, duration, grouped, signed},
 };
@@ -30,6 +31,7 @@ pub fn page(outcome: &Outcome) -> Result<String> {
         figures: drawn(outcome)?,
         statistics: rows(&outcome.statistics),
         codes: listed(&outcome.codes),
+        grid: outcome.sweep.as_ref().map(Grid::of),
         open: OPEN,
     };
     let mut environment = Environment::new();
@@ -55,6 +57,7 @@ struct View<'a> {
     figures: Vec<Figure>,
     statistics: Vec<Row>,
     codes: Vec<Listed<'a>>,
+    grid: Option<Grid>,
     open: usize,
 }
 

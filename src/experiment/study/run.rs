@@ -15,6 +15,7 @@ use super::{
     outcome::{Courses, Outcome},
     page::page,
     settings::{ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
+    sweep::sweep,
 };
 use crate::{
     artifact::write_atomic,
@@ -100,6 +101,9 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let measured = Measured::new(&dataset, &all, &manual, [&original, &linked], batch_tokens)?;
     let courses = Courses { original: course(&first), linked: course(&second) };
     let mut outcome = measured.outcome(settings, &catalog, courses, &faults)?;
+    if let Some(steps) = &settings.sweep {
+        outcome.sweep = Some(sweep(settings, steps, &all, begun, &folder.join("sweep"), watch)?);
+    }
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome.machine = machine.to_owned();
     let json = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
@@ -108,12 +112,20 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     Ok(outcome)
 }
 
-/// Makes the folder this study's, or sees that it is.
+/// Makes the folder this study's, or sees that it is. What is only measured or shown otherwise does not make another study.
 fn claim(settings: &StudySettings, folder: &Path) -> Result<()> {
     let path = folder.join(SETTINGS_FILE);
     let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
+    let essence = |settings: &StudySettings| StudySettings {
+        title: String::new(),
+        resamples: 0,
+        sweep: None,
+        ..settings.clone()
+    };
     match fs::read_to_string(&path) {
-        Ok(before) if before == text => return Ok(()),
+        Ok(before) if toml::from_str(&before).is_ok_and(|before| essence(&before) == essence(settings)) => {
+            return write_atomic(&path, text.as_bytes());
+        }
         Ok(_) => {
             let got = "others; choose another --output, or take the folder away".into();
             let expected = format!("the settings of the study in {}", folder.display());

@@ -33,6 +33,8 @@ pub struct StudySettings {
     /// How both are trained.
     #[serde(default)]
     pub training: DiagnosisSettings,
+    /// How the labels' errors are varied; on made-up records alone. Default: not at all.
+    pub sweep: Option<SweepSettings>,
     /// Resamples of the paired bootstrap. Default 2000.
     #[serde(default = "resamples")]
     pub resamples: usize,
@@ -110,6 +112,24 @@ pub struct ModelSettings {
     pub new: Sizes,
 }
 
+/// How good labels are made worse step by step. One model is trained for each step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SweepSettings {
+    /// Shares of the appointments that keep the codes that the doctor typed; the others have the true ones.
+    pub doctors: Vec<f64>,
+    /// The same of the coder's.
+    pub coder: Vec<f64>,
+    /// Most training records of a step.
+    pub records: usize,
+}
+
+impl Default for SweepSettings {
+    fn default() -> Self {
+        Self { doctors: vec![0.0, 0.25, 0.5, 0.75, 1.0], coder: vec![0.0, 0.5, 1.0], records: 5000 }
+    }
+}
+
 impl StudySettings {
     /// Reads a study's file; paths in it are taken from the folder that it lies in.
     ///
@@ -147,6 +167,12 @@ impl StudySettings {
         check_setting(!simulated || test > 0.0, "split.test", "above 0: all made-up patients have true codes", test)?;
         if let Some(simulate) = &self.simulate {
             simulate.settings.check()?;
+        }
+        if let Some(sweep) = &self.sweep {
+            check_setting(simulated, "sweep", "made-up records, whose true codes are known", "[records]")?;
+            let is_share = |share: &f64| (0.0..=1.0).contains(share);
+            let wrong = sweep.doctors.iter().chain(&sweep.coder).find(|share| !is_share(share));
+            check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
         }
         self.training.check()
     }

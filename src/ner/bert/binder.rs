@@ -185,7 +185,7 @@ impl Binder {
         let batch = Packed::new(passages.iter().map(|passage| passage.ids.as_slice()));
         let text = self.text.forward(&batch, masks.as_deref_mut())?; // (tokens, hidden)
         let types = self.types.forward(&self.descriptions, masks.as_deref_mut())?;
-        let types = types.index_select(&self.descriptions.firsts(types.device())?, 0)?; // (types, hidden)
+        let types = self.descriptions.pick_firsts(&types)?; // (types, hidden)
         let drop = self.text.config().hidden_dropout_prob;
         let (text, types) = (ops::dropout(&text, drop, masks.as_deref_mut())?, ops::dropout(&types, drop, masks)?);
         let rows = Rows::new(passages, &batch, self.config.max_width);

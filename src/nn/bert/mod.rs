@@ -69,18 +69,43 @@ impl Bert {
     /// # Errors
     /// - [`Error::Sequence`] if a sequence is longer than the model's positions or an id is outside its vocabulary; those of the device.
     pub fn forward(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
-        let mut x = self.embed(batch, masks.as_deref_mut())?;
+        let x = self.embed(batch, masks.as_deref_mut())?;
+        self.run(&self.layers, x, &batch.spans(), masks)
+    }
+
+    /// Encodes a batch whose first tokens alone are wanted. Returns `(sequences, hidden)`; no sequence may be empty. Where these see their
+    /// whole sequence by projections of their own, the last layer is computed for nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_firsts(&self, batch: &Packed, mut masks: Option<&mut Masks>) -> Result<Tensor> {
         let spans = batch.spans();
-        for layer in &self.layers {
-            x = match masks.as_deref_mut() {
-                None => layer.forward(&x, &spans, None)?,
-                Some(masks) => {
-                    let (layer, spans) = (layer.clone(), spans.clone());
-                    masks.layer(&x, move |x, masks| layer.forward(x, &spans, Some(masks)))?
-                }
-            };
+        let are_global = spans.iter().all(|span| span.globals == [0]);
+        let (last, others) = match self.layers.split_last() {
+            Some((last, others)) if are_global && matches!(last.sight, Sight::Near(..)) => (last, others),
+            _ => return batch.pick_firsts(&self.forward(batch, masks)?),
+        };
+        let x = self.embed(batch, masks.as_deref_mut())?;
+        let x = self.run(others, x, &spans, masks.as_deref_mut())?;
+        let firsts = batch.first_rows();
+        match masks {
+            None => last.forward_firsts(&x, &spans, &firsts, None),
+            Some(masks) => {
+                let last = last.clone();
+                masks.layer(&x, move |x, masks| last.forward_firsts(x, &spans, &firsts, Some(masks)))
+            }
         }
-        Ok(x)
+    }
+
+    /// Runs some layers.
+    fn run(&self, layers: &[Layer], x: Tensor, spans: &[Span], mut masks: Option<&mut Masks>) -> Result<Tensor> {
+        layers.iter().try_fold(x, |x, layer| match masks.as_deref_mut() {
+            None => layer.forward(&x, spans, None),
+            Some(masks) => {
+                let (layer, spans) = (layer.clone(), spans.to_vec());
+                masks.layer(&x, move |x, masks| layer.forward(x, &spans, Some(masks)))
+            }
+        })
     }
 
     /// Runs the layers, without dropout, over what [`Self::embed`] gave for a batch. Returns `(tokens, hidden)`.
@@ -88,8 +113,7 @@ impl Bert {
     /// # Errors
     /// Those of the device.
     pub fn encode(&self, embedded: &Tensor, batch: &Packed) -> Result<Tensor> {
-        let spans = batch.spans();
-        self.layers.iter().try_fold(embedded.clone(), |x, layer| layer.forward(&x, &spans, None))
+        self.run(&self.layers, embedded.clone(), &batch.spans(), None)
     }
 
     /// Adds up token, position and segment embeddings and normalises them. Returns `(tokens, hidden)`.
@@ -225,7 +249,30 @@ impl Layer {
                 global.complete(&near, x, spans, *window, masks.as_deref_mut())?
             }
         };
-        let attended = ops::dropout(&self.output.forward(&context)?, self.drop, masks.as_deref_mut())?;
+        self.finish(&context, x, masks)
+    }
+
+    /// Computes the rows `firsts` alone, `(sequences, hidden)`, of tokens that see all by projections of their own.
+    fn forward_firsts(
+        &self,
+        x: &Tensor,
+        spans: &[Span],
+        firsts: &[u32],
+        mut masks: Option<&mut Masks>,
+    ) -> Result<Tensor> {
+        let residual = ops::embed(x, firsts)?;
+        match &self.sight {
+            Sight::All(_) => ops::embed(&self.forward(x, spans, masks)?, firsts),
+            Sight::Near(window, global) => {
+                let context = Tensor::cat(&global.rows(x, spans, *window, masks.as_deref_mut())?, 0)?;
+                self.finish(&context, &residual, masks)
+            }
+        }
+    }
+
+    /// Computes what follows attention, from its `context` and the layer's input `x`, both `(rows, hidden)`.
+    fn finish(&self, context: &Tensor, x: &Tensor, mut masks: Option<&mut Masks>) -> Result<Tensor> {
+        let attended = ops::dropout(&self.output.forward(context)?, self.drop, masks.as_deref_mut())?;
         let attended = self.output_norm.forward(&attended, Some(x))?;
         let inner = ops::activate(&self.up.forward(&attended)?, self.activation)?;
         let outer = ops::dropout(&self.down.forward(&inner)?, self.drop, masks)?;

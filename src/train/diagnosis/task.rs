@@ -83,14 +83,14 @@ impl<'a> DiagnosisTask<'a> {
     /// As [`score`].
     pub fn validation(&self) -> Result<Vec<Scored>> {
         let logits = self.score(&self.validation)?;
-        let gold = self.validation.iter().map(|record| record.labels[self.labels as usize].clone());
+        let gold = self.validation.iter().map(|record| record.labels(self.labels).to_vec());
         Ok(logits.into_iter().zip(gold).map(|(logits, gold)| Scored { logits, gold }).collect())
     }
 
     /// Measures on the records of the test as they would be coded now.
     fn tested(&self, decision: &Decision) -> Result<f64> {
         let logits = self.score(&self.records.test.iter().collect::<Vec<_>>())?;
-        let gold = self.records.gold.iter().map(|gold| gold.classes.clone());
+        let gold = self.records.test.iter().map(|record| record.labels(LabelSet::Manual).to_vec());
         let judged: Vec<Judged> =
             logits.into_iter().zip(gold).map(|(logits, gold)| decision.judge(&Scored { logits, gold })).collect();
         let counts = multilabel::per_class(&judged, self.weights.len());
@@ -132,7 +132,7 @@ impl Task for DiagnosisTask<'_> {
         for (row, &example) in targets.chunks_exact_mut(classes).zip(examples) {
             let record = &self.records.train[example];
             self.records.sequence(record, &self.reader)?.push_to(&mut batch, self.classifier.bert().config());
-            record.labels[self.labels as usize].iter().for_each(|&class| row[class as usize] = 1.0);
+            record.labels(self.labels).iter().for_each(|&class| row[class as usize] = 1.0);
         }
         let logits = self.classifier.forward(&batch, masks)?;
         let targets = Tensor::from_vec(targets, (examples.len(), classes), logits.device())?;

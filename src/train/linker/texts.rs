@@ -94,7 +94,7 @@ impl Texts {
         let tokens = bert.forward(&packed, masks)?; // (tokens, hidden)
         let pooled = match self.settings.pooling {
             Pooling::Mean => mean(&tokens, &packed)?,
-            Pooling::Cls | Pooling::Pooler => tokens.index_select(&packed.firsts(tokens.device())?, 0)?,
+            Pooling::Cls | Pooling::Pooler => packed.pick_firsts(&tokens)?,
         };
         if !self.settings.normalise {
             return Ok(pooled);

@@ -11,7 +11,7 @@ use noso::nn::{
 };
 use serde::Deserialize;
 
-use super::super::numbers::flat;
+use super::super::numbers::{check_gradients, flat};
 
 const CLASSES: usize = 5;
 
@@ -110,4 +110,34 @@ fn steps_of_a_classifier_equal_those_of_torch_with_and_without_weights_of_classe
     }
     let difference = task.largest_difference(&task.expected.after);
     assert!(difference < 1e-3, "{difference}");
+}
+
+#[test]
+fn every_weight_of_a_classifier_learns_but_those_that_no_first_token_looks_at() {
+    let config: BertConfig = serde_json::from_value(serde_json::json!({
+        "model_type": "longformer", "vocab_size": 13, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 6, "max_position_embeddings": 16, "type_vocab_size": 2, "initializer_range": 0.5,
+        "pad_token_id": 1, "attention_window": 4, "attention_probs_dropout_prob": 0.2,
+    }))
+    .unwrap();
+    let mut parameters = Parameters::new(&Device::Cpu, 3);
+    let bert = Bert::new(&config, &mut parameters, "", true).unwrap();
+    let classifier = SequenceClassifier::new(&bert, &mut parameters, 3).unwrap();
+    let mut batch = Packed::default();
+    batch.push_segments(&[2, 7, 3, 3, 9, 11, 4, 8], 5);
+    batch.push(&[2, 5]);
+    // The last layer is computed for first tokens alone, which have projections of their own; a bias of keys moves all scores alike.
+    let local = ["query", "key", "value"].map(|part| format!("encoder.layer.1.attention.self.{part}."));
+    let learns = |name: &str| {
+        let is_local = local.iter().any(|part| name.starts_with(part));
+        !is_local && !name.ends_with("key.bias") && !name.ends_with("key_global.bias")
+    };
+    let variables: Vec<_> =
+        parameters.variables().iter().filter(|(name, _)| learns(name)).map(|(_, variable)| variable).collect();
+    assert!(variables.len() > 40);
+    check_gradients(&variables, &|| classifier.forward(&batch, Some(&mut Masks::new(2))).unwrap());
+    // The same vectors as if all were computed.
+    let (all, firsts) = (bert.forward(&batch, None).unwrap(), bert.forward_firsts(&batch, None).unwrap());
+    let difference = (batch.pick_firsts(&all).unwrap() - firsts).unwrap();
+    assert!(flat(&difference).iter().all(|number| number.abs() < 1e-6));
 }

@@ -52,6 +52,7 @@ fn outcome() -> Outcome {
             code("Z99.9", "Без случаев", [3, 0], 0, [f64::NAN, 0.0]),
         ],
         transitions: vec![],
+        sweep: None,
     }
 }
 

@@ -1,0 +1,112 @@
+//! Doctors of every quality against coders of every quality: a sweep comes in, a table of differences and where they turn leaves.
+
+use serde::Serialize;
+
+use super::{
+    outcome::{Better, Sweep, SweepPoint},
+    written::{decimal, signed},
+};
+
+/// A difference of weighted F1 that colours a cell in full.
+const FULL: f64 = 0.1;
+
+/// The table.
+#[derive(Debug, Serialize)]
+pub(super) struct Grid {
+    /// Training records of each model.
+    records: u64,
+    /// Coders: F1 of the labels and of the model.
+    columns: Vec<[String; 2]>,
+    rows: Vec<Row>,
+    /// Where the finding turns.
+    sentence: String,
+}
+
+/// Doctors of one quality.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// F1 of the labels and of the model.
+    head: [String; 2],
+    cells: Vec<Cell>,
+}
+
+/// What a coder's labels are worth above the doctors'.
+#[derive(Debug, Serialize)]
+struct Cell {
+    difference: String,
+    better: Better,
+    /// Per cent.
+    shade: u8,
+}
+
+impl Grid {
+    /// Lays out a sweep.
+    pub(super) fn of(sweep: &Sweep) -> Self {
+        let head = |point: &SweepPoint| [decimal(point.label_f1, 2), decimal(point.weighted_f1, 3)];
+        let cell = |doctors: &SweepPoint, coder: &SweepPoint| {
+            let difference = coder.weighted_f1 - doctors.weighted_f1;
+            let shade = (100.0 * (difference.abs() / FULL).min(1.0)) as u8;
+            Cell { difference: signed(difference, 3), better: Better::of(Some(difference)), shade }
+        };
+        let row = |doctors: &SweepPoint| Row {
+            head: head(doctors),
+            cells: sweep.linked.iter().map(|coder| cell(doctors, coder)).collect(),
+        };
+        Self {
+            records: sweep.records,
+            columns: sweep.linked.iter().map(head).collect(),
+            rows: sweep.original.iter().map(row).collect(),
+            sentence: sentence(sweep),
+        }
+    }
+}
+
+/// Says at which quality of the doctors the coder's labels, as they are, cease to be better.
+fn sentence(sweep: &Sweep) -> String {
+    let by_share = |a: &&SweepPoint, b: &&SweepPoint| a.share.total_cmp(&b.share);
+    let Some(coder) = sweep.linked.iter().max_by(by_share) else { return String::new() };
+    let mut doctors: Vec<&SweepPoint> = sweep.original.iter().collect();
+    doctors.sort_by(|a, b| a.label_f1.total_cmp(&b.label_f1));
+    let begin = format!("With the coder as it is (its labels have an F1 of {})", decimal(coder.label_f1, 2));
+    match turn(&doctors, coder.weighted_f1) {
+        Some(f1) => {
+            format!("{begin} its labels teach more than the doctors’ while theirs have an F1 below {}.", decimal(f1, 2))
+        }
+        None if doctors.iter().all(|point| point.weighted_f1 < coder.weighted_f1) => {
+            format!("{begin} its labels teach more than all of the doctors’ that were tried.")
+        }
+        None => format!("{begin} its labels teach less than all of the doctors’ that were tried."),
+    }
+}
+
+/// Returns the F1 of doctors' labels, worst first, from which on models learn more of them than `reached`; between two models in proportion.
+fn turn(doctors: &[&SweepPoint], reached: f64) -> Option<f64> {
+    doctors.windows(2).find_map(|pair| {
+        let [below, above] = [pair[0], pair[1]];
+        let is_between = below.weighted_f1 < reached && above.weighted_f1 >= reached;
+        let share = (reached - below.weighted_f1) / (above.weighted_f1 - below.weighted_f1);
+        is_between.then(|| below.label_f1 + share * (above.label_f1 - below.label_f1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(share: f64, label_f1: f64, weighted_f1: f64) -> SweepPoint {
+        SweepPoint { share, label_f1, weighted_f1 }
+    }
+
+    #[test]
+    fn the_finding_turns_between_two_models_in_proportion() {
+        let original = vec![point(0.0, 1.0, 0.5), point(0.5, 0.7, 0.4), point(1.0, 0.4, 0.1)];
+        let sweep = |reached| Sweep { records: 9, original: original.clone(), linked: vec![point(1.0, 0.6, reached)] };
+        // 0.3 lies two thirds of the way from 0.1 to 0.4: 0.4 + 2/3 · 0.3 = 0.6.
+        let grid = Grid::of(&sweep(0.3));
+        assert!(grid.sentence.contains("F1 of 0.60") && grid.sentence.contains("below 0.60"), "{}", grid.sentence);
+        let told: Vec<&str> = grid.rows.iter().map(|row| row.cells[0].difference.as_str()).collect();
+        assert_eq!(told, ["−0.200", "−0.100", "+0.200"]);
+        assert!(Grid::of(&sweep(0.6)).sentence.contains("more than all"));
+        assert!(Grid::of(&sweep(0.05)).sentence.contains("less than all"));
+    }
+}

@@ -1,0 +1,106 @@
+//! The study of what labels are worth, from one file of settings to its page.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{lines, noso, simulate};
+
+const SMALL: &str = "
+[model.new]
+vocabulary = 500
+layers = 1
+hidden = 16
+heads = 2
+intermediate = 32
+[training]
+max_tokens = 64
+window = 16
+validation_records = 50
+[training.fit]
+epochs = 1
+batch = 8
+learning_rate = 1e-2
+evaluate_steps = 30
+";
+
+fn write(folder: &Path, name: &str, text: &str) {
+    fs::write(folder.join(name), format!("resamples = 50\n{text}{SMALL}")).unwrap();
+}
+
+fn outcome(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("outcome.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_study_of_simulated_records_leaves_its_page_and_what_is_done_is_not_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "study.toml", "[simulate]\npatients = 50\n[split]\nvalidation = 0.2\ntest = 0.2\n");
+    let study =
+        |more: &[&str]| noso(folder.path(), &[&["study", "--config", "study.toml", "--output", "out"], more].concat());
+    let run = study(&[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains("weighted F1") && run.stdout.contains("95 % interval"), "{}", run.stdout);
+    let out = folder.path().join("out");
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(page.matches("<svg").count() >= 3 && !page.contains("http://") && !page.contains("<script src"), "{page}");
+    let found = outcome(&out);
+    assert_eq!(found["measures"].as_array().unwrap().len(), 9);
+    assert!(found["courses"]["linked"].as_array().unwrap().len() > 1);
+    // Tested are made-up patients of the test's part, whose codes neither model has seen.
+    let tested: u64 = found["codes"].as_array().unwrap().iter().map(|code| code["tested"].as_u64().unwrap()).sum();
+    assert!(tested > 20, "{tested}");
+    let records = |set: &str| found["statistics"][set]["records"].as_u64().unwrap();
+    assert_eq!(records("original"), records("linked"));
+    assert!(records("manual") > 10 && records("original") > records("manual"));
+
+    // Cut off before the second model was trained: only that is done again.
+    let (before, weights) = (fs::metadata(out.join("original/model.safetensors")).unwrap(), "linked/model.safetensors");
+    let linked = fs::read(out.join(weights)).unwrap();
+    fs::remove_dir_all(out.join("linked")).unwrap();
+    let run = study(&[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(fs::read(out.join(weights)).unwrap() == linked);
+    let after = fs::metadata(out.join("original/model.safetensors")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+    assert_eq!(outcome(&out)["measures"], found["measures"]);
+    write(folder.path(), "study.toml", "[simulate]\npatients = 51\n[split]\nvalidation = 0.2\ntest = 0.2\n");
+    let other = study(&[]);
+    assert!(other.code == Some(1) && other.stderr.contains("settings of the study"), "{}", other.stderr);
+}
+
+#[test]
+fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    simulate(folder.path(), "hospital", &["--patients", "50", "--format", "csv"]);
+    // Codes of some patients are known; those are measured on and not learnt from.
+    let truth: Vec<Value> = lines(&folder.path().join("hospital/truth.jsonl"));
+    let known: Vec<String> = truth.iter().take(60).map(Value::to_string).collect();
+    fs::write(folder.path().join("hospital/manual.jsonl"), known.join("\n")).unwrap();
+    let records = "[records]\ntable = \"hospital/appointments.csv\"\nmanual = \"hospital/manual.jsonl\"\n";
+    write(folder.path(), "study.toml", records);
+    let run = noso(folder.path(), &["study", "--config", "study.toml", "--output", "out"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let found = outcome(&folder.path().join("out"));
+    let manual = &found["statistics"]["manual"];
+    assert_eq!(manual["records"], json!(60));
+    let patient = |row: &Value| row["id"].as_str().unwrap().split('-').next().unwrap().to_owned();
+    let patients: std::collections::BTreeSet<String> = truth.iter().take(60).map(patient).collect();
+    assert_eq!(manual["patients"], json!(patients.len()));
+}
+
+#[test]
+fn settings_that_make_no_study_are_told_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, told) in [
+        ("[simulate]\npatients = 9\npatient = 8\n", "study.toml:4: expected"),
+        ("", "either [records] or [simulate]"),
+        ("[simulate]\npatients = 9\n", "split.test"),
+        ("[simulate]\npatients = 9\n[split]\ntest = 0.5\nvalidation = 0.5\n", "split.test"),
+    ] {
+        write(folder.path(), "study.toml", text);
+        let run = noso(folder.path(), &["study", "--config", "study.toml", "--output", "out"]);
+        assert!(run.code == Some(1) && run.stderr.contains(told), "{told}\n{}", run.stderr);
+        assert!(!folder.path().join("out").exists());
+    }
+}
