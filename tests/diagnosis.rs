@@ -147,7 +147,7 @@ fn a_build_that_was_cut_off_goes_on_to_the_same_bytes() {
     let other = build("cut", &["--resume", "--seed", "9"]);
     assert!(other.code == Some(1) && other.stderr.contains("manifest.json"), "{}", other.stderr);
     let resumed = build("cut", &["--resume"]);
-    assert!(resumed.code == Some(0) && resumed.stderr.contains("patients done before"), "{}", resumed.stderr);
+    assert!(resumed.code == Some(0) && resumed.stderr.contains("coded before"), "{}", resumed.stderr);
     assert!(fs::read(&cut).unwrap() == whole);
     // Cut off before the histories were whole.
     fs::remove_file(folder.path().join("cut/histories.jsonl")).unwrap();

@@ -87,6 +87,21 @@ impl Dataset {
         self.linked_path().exists()
     }
 
+    /// Counts the patients whose conclusions are coded.
+    ///
+    /// # Errors
+    /// - [`Error::Read`].
+    pub fn count_linked(&self) -> Result<u64> {
+        if !self.has_linked() {
+            return Ok(0);
+        }
+        self.linked()?.try_fold(0, |count, line| line.map(|_| count + 1)).or_else(|error| match error {
+            // A line that broke off is the last, and not counted.
+            Error::Parse { line, .. } => Ok(line as u64 - 1),
+            other => Err(other),
+        })
+    }
+
     /// Goes through histories and their linked codes side by side.
     ///
     /// # Errors

@@ -16,15 +16,16 @@ use crate::{
         labels::LabelSet,
         manual::Manual,
         model::{DiagnosisModel, score},
-        records::Records,
+        records::{Record, Records},
         statistics::Gatherer,
     },
     error::{Error, Result},
     eval::{
-        bootstrap::Bootstrap,
+        bootstrap::{Bootstrap, Difference},
         metrics::Counts,
         multilabel::{Judged, Multilabel, difference, per_class},
     },
+    icd::IcdCode,
 };
 
 /// Codes of which is told where their records went.
@@ -34,7 +35,7 @@ const MOST_TRANSITIONS: usize = 12;
 pub(super) struct Measured {
     judged: [Vec<Judged>; 2],
     weights: Vec<f64>,
-    codes: Vec<crate::icd::IcdCode>,
+    codes: Vec<IcdCode>,
     trained: [Vec<u64>; 2],
     statistics: Table2,
     transitions: Vec<Transition>,
@@ -82,17 +83,13 @@ impl Measured {
     ) -> Result<Outcome> {
         let [first, second] = &self.judged;
         let found = difference(first, second, &self.weights, Bootstrap::new(settings.resamples));
-        let found = found.ok_or_else(|| Error::Training {
-            what: "a study",
-            reason: "there is nothing to compare: no records to measure on, or no resamples".into(),
-        })?;
+        let found = found.ok_or_else(nothing)?;
         let [original, linked] = [first, second].map(|judged| Multilabel::of(judged, &self.weights).values());
         let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
-        let measure = |(((name, original), linked), found): (((&&str, f64), f64), _)| {
-            let found: crate::eval::bootstrap::Difference = found;
-            let interval = [found.interval.lower, found.interval.upper];
-            Measure { name: (*name).to_owned(), original, linked, difference: found.value, interval }
-        };
+        let mut measures: Vec<Measure> = measures
+            .map(|(((name, original), linked), found)| measure((*name).to_owned(), [original, linked], found))
+            .collect();
+        measures.insert(1, self.likelier_than_not(settings)?);
         Ok(Outcome {
             title: settings.title.clone(),
             noso: env!("CARGO_PKG_VERSION").into(),
@@ -101,7 +98,7 @@ impl Measured {
             seconds: 0.0,
             settings: toml::to_string(settings).unwrap_or_default(),
             notes: notes(faults, self.gold, first.len()),
-            measures: measures.map(measure).collect(),
+            measures,
             courses,
             codes: self.codes_outcome(catalog),
             statistics: self.statistics,
@@ -110,11 +107,24 @@ impl Measured {
         })
     }
 
+    /// Measures weighted F1 where codes are given that are likelier than not, whatever threshold was chosen.
+    fn likelier_than_not(&self, settings: &StudySettings) -> Result<Measure> {
+        let even = |judged: &Judged| {
+            let classes = judged.probabilities.iter().zip(0..).filter(|(probability, _)| **probability >= 0.5);
+            Judged { chosen: classes.map(|(_, class)| class).collect(), ..judged.clone() }
+        };
+        let [first, second] = self.judged.each_ref().map(|judged| judged.iter().map(even).collect::<Vec<_>>());
+        let found = difference(&first, &second, &self.weights, Bootstrap::new(settings.resamples));
+        let found = found.ok_or_else(nothing)?[0];
+        let reached = [first, second].map(|judged| Multilabel::of(&judged, &self.weights).weighted_f1);
+        Ok(measure("weighted F1, threshold 0.5".into(), reached, found))
+    }
+
     fn codes_outcome(&self, catalog: &Catalog) -> Vec<CodeOutcome> {
         let [original, linked] = self.judged.each_ref().map(|judged| per_class(judged, self.codes.len()));
         let [before, after] = &self.trained;
         let f1 = |counts: &Counts| counts.score().f1;
-        let outcome = |(class, code): (usize, &crate::icd::IcdCode)| CodeOutcome {
+        let outcome = |(class, code): (usize, &IcdCode)| CodeOutcome {
             code: code.clone(),
             title: catalog.title(code).to_string(),
             trained: [before[class], after[class]],
@@ -123,6 +133,16 @@ impl Measured {
         };
         self.codes.iter().enumerate().map(outcome).collect()
     }
+}
+
+fn measure(name: String, [original, linked]: [f64; 2], found: Difference) -> Measure {
+    let interval = [found.interval.lower, found.interval.upper];
+    Measure { name, original, linked, difference: found.value, interval }
+}
+
+fn nothing() -> Error {
+    let reason = "there is nothing to compare: no records to measure on, or no resamples".into();
+    Error::Training { what: "a study", reason }
 }
 
 pub(super) fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usize) -> Result<Vec<Judged>> {
@@ -137,9 +157,8 @@ pub(super) fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usi
 
 /// Gathers the rows of Table 2: of the records that both models learn from, and of those that they are measured on.
 fn statistics(dataset: &Dataset, records: &Records, manual: &Manual) -> Result<Table2> {
-    let places = |records: &[crate::diagnosis::records::Record]| -> HashSet<(usize, usize)> {
-        records.iter().map(|record| record.place()).collect()
-    };
+    let places =
+        |records: &[Record]| -> HashSet<(usize, usize)> { records.iter().map(|record| record.place()).collect() };
     let (train, test) = (places(&records.train), places(&records.test));
     let classes: CodeSet = records.classes.iter().cloned().collect();
     let known = |codes: &CodeSet| codes.intersection(&classes).cloned().collect();

@@ -72,10 +72,13 @@ pub trait StudyWatch: Watch {
 pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut dyn StudyWatch) -> Result<Outcome> {
     let started = Instant::now();
     claim(settings, folder)?;
-    let catalog = Catalog::shipped()?;
+    let coder = PipelineConfig::load(&settings.coder.pipeline, &settings.coder.set)?;
+    let catalog = coder.retrieval.catalog.as_deref().map_or_else(Catalog::shipped, Catalog::load)?;
     let (table, columns, manual_path) = records(settings, folder, watch)?;
-    let dataset = Dataset::new(&folder.join("data"));
-    let faults = label(settings, &table, &columns, &dataset, &folder.join("data"), watch)?;
+    let data = folder.join("data");
+    let dataset = Dataset::new(&data);
+    let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
+    label(&coder, &dataset, &faults, watch)?;
     let manual = Manual::load(&manual_path, &catalog)?;
     check_setting(!manual.is_empty(), "records.manual", "a file with codes", "none in it")?;
 
@@ -161,42 +164,44 @@ fn records(settings: &StudySettings, folder: &Path, watch: &mut dyn StudyWatch) 
     Ok((table, Columns::renamed(&[])?, simulated.join(folder::TRUTH_FILE)))
 }
 
-/// Makes the dataset: histories by patient, and the codes that the coder finds in their conclusions.
-fn label(
+/// Writes the histories of a table, if they are not there.
+fn histories(
     settings: &StudySettings,
-    table: &Path,
-    columns: &Columns,
-    dataset: &Dataset,
+    (table, columns): (&Path, &Columns),
+    catalog: &Catalog,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<Faults> {
-    let config = PipelineConfig::load(&settings.coder.pipeline, &settings.coder.set)?;
-    let pipeline = Pipeline::load(&config)?;
-    let faults_path = folder.join(FAULTS_FILE);
-    let read = || serde_json::from_slice::<Faults>(&fs::read(&faults_path).ok()?).ok();
-    let faults = match read().filter(|_| dataset.has_histories()) {
-        Some(faults) => faults,
-        None => {
-            fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
-            watch.stage("reading the table", None);
-            let SplitSettings { validation, test, seed, .. } = settings.split;
-            let rows = Appointments::open(table, columns)?.filter_map(|row| {
-                watch.advance(1);
-                row.inspect_err(|error| watch.warn(error.to_string())).ok()
-            });
-            let groups = Groups::spread(rows, folder)?;
-            let catalog = pipeline.retriever().catalog();
-            let faults = dataset.write_histories(&groups, &Split { validation, test, seed }, catalog)?;
-            write_atomic(&faults_path, &serde_json::to_vec_pretty(&faults).unwrap_or_default())?;
-            faults
-        }
-    };
+    let (dataset, path) = (Dataset::new(folder), folder.join(FAULTS_FILE));
+    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Faults>(&text).ok());
+    if let Some(faults) = before.filter(|_| dataset.has_histories()) {
+        return Ok(faults);
+    }
+    fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    watch.stage("reading the table", None);
+    let SplitSettings { validation, test, seed, .. } = settings.split;
+    let rows = Appointments::open(table, columns)?.filter_map(|row| {
+        watch.advance(1);
+        row.inspect_err(|error| watch.warn(error.to_string())).ok()
+    });
+    let groups = Groups::spread(rows, folder)?;
+    let faults = dataset.write_histories(&groups, &Split { validation, test, seed }, catalog)?;
+    write_atomic(&path, &serde_json::to_vec_pretty(&faults).unwrap_or_default())?;
+    Ok(faults)
+}
+
+/// Codes the conclusions that are not coded yet. The pipeline is loaded only if there are any.
+fn label(coder: &PipelineConfig, dataset: &Dataset, faults: &Faults, watch: &mut dyn StudyWatch) -> Result<()> {
+    if dataset.count_linked()? == faults.patients {
+        return Ok(());
+    }
     watch.stage("coding the conclusions", Some(faults.appointments));
+    let pipeline = Pipeline::load(coder)?;
     let mut failures: Vec<String> = Vec::new();
     let mut failed = |id: &str, error: Error| failures.push(format!("appointment {id}: {error}"));
     link_all(dataset, &pipeline, &mut |count| watch.advance(count as u64), &mut failed)?;
     failures.into_iter().for_each(|failure| watch.warn(failure));
-    Ok(faults)
+    Ok(())
 }
 
 /// Returns what a model begins with: the same for both.
