@@ -22,7 +22,7 @@ use crate::{
         pretrained::Pretrained,
     },
     train::{
-        diagnosis::{ClassWeights, DiagnosisSettings, train},
+        diagnosis::{ClassWeights, DiagnosisSettings, Lesson, train},
         encoder::Sizes,
     },
 };
@@ -119,7 +119,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(DONE);
     }
     let manifest = Manifest::begin(&folder, &said, data)?;
-    let (_, report) = train(encoder, &records, args.labels, &settings, &folder, &mut Bar::new()?, false)?;
+    let lesson = Lesson { records: &records, labels: args.labels, watched: false };
+    let (_, report) = train(encoder, lesson, &settings, &folder, &mut Bar::new()?)?;
     manifest.finish(&folder, MODEL_WEIGHTS, &report.history)?;
     if let Some(reached) = report.reached {
         eprintln!(

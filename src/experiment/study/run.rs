@@ -40,7 +40,7 @@ use crate::{
         pretrained::Pretrained,
     },
     pipeline::Pipeline,
-    train::diagnosis::{MANUAL_F1, train},
+    train::diagnosis::{DiagnosisSettings, Lesson, MANUAL_F1, train},
 };
 
 /// Names of a study's files.
@@ -96,7 +96,8 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let mut models = Vec::new();
     for (set, name) in [(LabelSet::Original, "original"), (LabelSet::Linked, "linked")] {
         watch.stage(&format!("training on the {name} codes"), None);
-        models.push(train_one(settings, begun()?, &all, set, &folder.join(name), watch)?);
+        let lesson = Lesson { records: &all, labels: set, watched: true };
+        models.push(trained(&settings.training, lesson, begun, &folder.join(name), watch)?);
     }
     watch.stage("measuring", None);
     let [(original, first), (linked, second)] = models.try_into().map_err(|_| unexpected())?;
@@ -104,9 +105,7 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let measured = Measured::new(&dataset, &all, &manual, [&original, &linked], batch_tokens)?;
     let courses = Courses { original: course(&first), linked: course(&second) };
     let mut outcome = measured.outcome(settings, &catalog, courses, &faults)?;
-    if let Some(steps) = &settings.sweep {
-        outcome.sweep = Some(sweep(settings, steps, &all, begun, &folder.join("sweep"), watch)?);
-    }
+    outcome.sweep = sweep(settings, &all, begun, &folder.join("sweep"), watch)?;
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome.machine = machine.to_owned();
     let json = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
@@ -229,20 +228,19 @@ fn draw_test(records: &mut Records, split: &SplitSettings) {
 }
 
 /// Trains a model, or reads it if it is there.
-fn train_one(
-    settings: &StudySettings,
-    encoder: Pretrained,
-    records: &Records,
-    set: LabelSet,
+pub(super) fn trained(
+    settings: &DiagnosisSettings,
+    lesson: Lesson<'_>,
+    begin: impl Fn() -> Result<Pretrained>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<(DiagnosisModel, History)> {
-    let run = folder.join("training");
     if folder.join("config.json").exists() {
-        return Ok((DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu)?, History::load(&run)?));
+        let history = History::load(&folder.join("training"))?;
+        return Ok((DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu)?, history));
     }
     let claimed = ModelFolder::claim(folder, true)?;
-    let (model, report) = train(encoder, records, set, &settings.training, &claimed, watch, true)?;
+    let (model, report) = train(begin()?, lesson, settings, &claimed, watch)?;
     Ok((model, report.history))
 }
 

@@ -5,64 +5,47 @@
 
 use std::path::Path;
 
-use candle_core::Device;
-
 use super::{
     measured::judge,
     outcome::{Sweep, SweepPoint},
-    run::StudyWatch,
+    run::{StudyWatch, trained},
     settings::{StudySettings, SweepSettings},
 };
 use crate::{
-    diagnosis::{labels::LabelSet, model::DiagnosisModel, records::Records},
+    diagnosis::{labels::LabelSet, records::Records},
     error::Result,
     eval::multilabel::{per_class, weighted_f1},
-    nn::{fit::ModelFolder, pretrained::Pretrained},
-    train::diagnosis::{DiagnosisSettings, train},
+    nn::pretrained::Pretrained,
+    train::diagnosis::Lesson,
 };
 
 /// Trains a model for each step of both label sets, in folders of their own within `folder`, and measures all on the records of the test.
+/// Returns `None` where none is asked for.
 ///
 /// # Errors
 /// Those of the trainings.
 pub(super) fn sweep(
     settings: &StudySettings,
-    sweep: &SweepSettings,
     records: &Records,
-    begin: impl Fn() -> Result<Pretrained>,
+    begin: impl Fn() -> Result<Pretrained> + Copy,
     folder: &Path,
     watch: &mut dyn StudyWatch,
-) -> Result<Sweep> {
+) -> Result<Option<Sweep>> {
+    let Some(SweepSettings { doctors, coder, records: most }) = &settings.sweep else { return Ok(None) };
     let weights = records.weights();
     let mut point = |set: LabelSet, share: f64| -> Result<SweepPoint> {
-        let mixed = records.mixed(set, share, sweep.records, settings.split.seed);
+        let mixed = records.mixed(set, share, *most, settings.split.seed);
         let name = if share == 0.0 { "true".to_owned() } else { format!("{set:?}-{share}").to_lowercase() };
         watch.stage(&format!("training on labels of the sweep: {name}"), None);
-        let folder = folder.join(format!("{name}-{}", sweep.records));
-        let model = learn(&settings.training, begin()?, &mixed, set, &folder, watch)?;
+        let lesson = Lesson { records: &mixed, labels: set, watched: false };
+        let (model, _) = trained(&settings.training, lesson, begin, &folder.join(format!("{name}-{most}")), watch)?;
         let judged = judge(records, &model, settings.training.fit.batch_tokens / 4)?;
         let counts = per_class(&judged, weights.len());
         Ok(SweepPoint { share, label_f1: label_f1(&mixed, set), weighted_f1: weighted_f1(&counts, &weights) })
     };
-    let original = sweep.doctors.iter().map(|&share| point(LabelSet::Original, share)).collect::<Result<_>>()?;
-    let linked = sweep.coder.iter().map(|&share| point(LabelSet::Linked, share)).collect::<Result<_>>()?;
-    Ok(Sweep { records: sweep.records.min(records.train.len()) as u64, original, linked })
-}
-
-/// Trains a model, or reads it if it is there.
-fn learn(
-    settings: &DiagnosisSettings,
-    encoder: Pretrained,
-    records: &Records,
-    set: LabelSet,
-    folder: &Path,
-    watch: &mut dyn StudyWatch,
-) -> Result<DiagnosisModel> {
-    if folder.join("config.json").exists() {
-        return DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu);
-    }
-    let claimed = ModelFolder::claim(folder, true)?;
-    Ok(train(encoder, records, set, settings, &claimed, watch, false)?.0)
+    let original = doctors.iter().map(|&share| point(LabelSet::Original, share)).collect::<Result<_>>()?;
+    let linked = coder.iter().map(|&share| point(LabelSet::Linked, share)).collect::<Result<_>>()?;
+    Ok(Some(Sweep { records: (*most).min(records.train.len()) as u64, original, linked }))
 }
 
 /// Returns the F1 of a label set against the true codes, over all training records and codes together.

@@ -142,6 +142,17 @@ impl DiagnosisSettings {
     }
 }
 
+/// What a model learns from.
+#[derive(Clone, Copy)]
+pub struct Lesson<'a> {
+    /// Its records.
+    pub records: &'a Records,
+    /// Whose codes are right.
+    pub labels: LabelSet,
+    /// Whether the records of the test are measured at each evaluation, too; they decide nothing.
+    pub watched: bool,
+}
+
 /// What a training did.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -151,21 +162,19 @@ pub struct Report {
     pub reached: Option<Multilabel>,
 }
 
-/// Trains `encoder`, a Longformer, on a label set of `records`, and writes it to `folder`. With `watched` the records of the test are
-/// measured at each evaluation, too; they decide nothing.
+/// Trains `encoder`, a Longformer, and writes it to `folder`.
 ///
 /// # Errors
 /// - [`Error::Setting`] or [`Error::Training`] if it cannot start; [`Error::Write`] if the folder cannot be written; those of [`fit_watched`].
 pub fn train(
     encoder: Pretrained,
-    records: &Records,
-    labels: LabelSet,
+    lesson: Lesson<'_>,
     settings: &DiagnosisSettings,
     folder: &ModelFolder,
     watch: &mut dyn Watch,
-    watched: bool,
 ) -> Result<(DiagnosisModel, Report)> {
     settings.check()?;
+    let Lesson { records, labels, .. } = lesson;
     if records.train.is_empty() || records.classes.is_empty() {
         let reason = "no appointment to learn from has a code".into();
         return Err(Error::Training { what: "a model of diagnoses", reason });
@@ -174,7 +183,7 @@ pub fn train(
     let kept = Settings { labels, input: settings.input, max_tokens: settings.max_tokens, decision };
     let mut model = DiagnosisModel::new(encoder, records.classes.clone(), kept)?;
     begin_at_shares(&model, &records.counts(labels), records.train.len())?;
-    let mut task = DiagnosisTask::new(&model, records, labels, settings, watched);
+    let mut task = DiagnosisTask::new(&model, lesson, settings);
     let history = fit_watched(&model.pretrained.parameters, &mut task, &settings.fit, folder.place(), watch)?;
     let scored = task.validation()?;
     let decision = Decision::fit(&scored, records.classes.len(), settings.thresholds)?;

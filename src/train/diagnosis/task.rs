@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClassWeights, DiagnosisSettings, MOST_WEIGHT};
+use super::{ClassWeights, DiagnosisSettings, Lesson, MOST_WEIGHT};
 use crate::{
     diagnosis::{
         Reader,
@@ -39,13 +39,8 @@ pub(super) struct DiagnosisTask<'a> {
 }
 
 impl<'a> DiagnosisTask<'a> {
-    pub fn new(
-        model: &'a DiagnosisModel,
-        records: &'a Records,
-        labels: LabelSet,
-        settings: &DiagnosisSettings,
-        watched: bool,
-    ) -> Self {
+    pub fn new(model: &'a DiagnosisModel, lesson: Lesson<'a>, settings: &DiagnosisSettings) -> Self {
+        let Lesson { records, labels, watched } = lesson;
         let mut validation: Vec<&Record> = records.validation.iter().collect();
         if settings.validation_records > 0 && validation.len() > settings.validation_records {
             validation.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.fit.seed));
