@@ -196,18 +196,18 @@ impl Records {
     }
 }
 
+/// Histories and their linked codes.
+type Pairs = Box<dyn Iterator<Item = Result<(History, Linked)>>>;
+
 /// Goes through histories and linked codes; where doctors' codes alone are asked for, the coder need not have been there.
-fn pairs(dataset: &Dataset, set: Option<LabelSet>) -> Result<Box<dyn Iterator<Item = Result<(History, Linked)>>>> {
+fn pairs(dataset: &Dataset, set: Option<LabelSet>) -> Result<Pairs> {
     if set != Some(LabelSet::Original) {
         return Ok(Box::new(dataset.labelled()?));
     }
-    let unlinked = |history: History| {
-        let codes = vec![None; history.visits.len()];
-        (history.patient.clone(), history, codes)
-    };
-    Ok(Box::new(dataset.histories()?.map(move |history| {
-        let (patient, history, codes) = unlinked(history?);
-        Ok((history, Linked { patient, codes }))
+    Ok(Box::new(dataset.histories()?.map(|history| {
+        let history = history?;
+        let linked = Linked { patient: history.patient.clone(), codes: vec![None; history.visits.len()] };
+        Ok((history, linked))
     })))
 }
 

@@ -85,7 +85,7 @@ fn turn(doctors: &[&SweepPoint], reached: f64) -> Option<f64> {
         let [below, above] = [pair[0], pair[1]];
         let is_between = below.weighted_f1 < reached && above.weighted_f1 >= reached;
         let share = (reached - below.weighted_f1) / (above.weighted_f1 - below.weighted_f1);
-        is_between.then(|| below.label_f1 + share * (above.label_f1 - below.label_f1))
+        is_between.then_some(below.label_f1 + share * (above.label_f1 - below.label_f1))
     })
 }
 
