@@ -220,12 +220,12 @@ mod tests {
         assert_eq!(bare(&all.tokens), bare(&of_text));
         let now = tokenizer.encode(&present_sections(&history, at)[0].text, usize::MAX).unwrap();
         assert_eq!(all.tokens[all.present], now.ids[1]);
-        for max_tokens in [all.tokens.len() - 1, 200, 20, 8] {
+        let head = 2 + all.tokens[1..].iter().position(|&id| Some(id) == specials.sep).unwrap();
+        for max_tokens in [all.tokens.len() - 1, 200, head + 9, head + 2] {
             let short = Reader { max_tokens, ..whole };
             let some = short.sequence(&chart, at).unwrap();
             assert_eq!((some.tokens.len(), short.length(&chart, at)), (max_tokens, max_tokens));
             assert_eq!(some.tokens.len() + some.cut, all.tokens.len());
-            let head = 2 + all.tokens[1..].iter().position(|&id| Some(id) == specials.sep).unwrap();
             assert_eq!(some.tokens[..head], all.tokens[..head]);
             let present = &all.tokens[all.present..];
             let kept = max_tokens - head;
