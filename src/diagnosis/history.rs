@@ -122,6 +122,25 @@ impl std::ops::AddAssign for Faults {
     }
 }
 
+impl Faults {
+    /// Tells what was met and what became of it, each kind of which there was any: a count and what it counts.
+    pub fn told(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        [
+            (self.codes_repaired, "codes in another notation: put right"),
+            (self.codes_unknown, "codes that the catalogue does not have: kept"),
+            (self.codes_unreadable, "codes that could be any or none: left out"),
+            (self.without_codes, "appointments without a code"),
+            (self.without_texts, "appointments without complaints and tests"),
+            (self.without_conclusion, "appointments without a conclusion"),
+            (self.same_time, "appointments at the time of the one before, which is no past of theirs"),
+            (self.same_id, "ids that a patient has twice: a number added"),
+            (self.leaks, "appointments that held their own conclusion or codes in complaints or tests: cut out"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+    }
+}
+
 impl History {
     /// Puts a patient's appointments, at least one, in the order of time, reads their codes, and cuts out of complaints and tests what gives
     /// the answer away.

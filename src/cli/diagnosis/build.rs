@@ -214,21 +214,9 @@ fn tell(faults: &Faults, rejected: u64, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     let rate = appointments as f64 / seconds.max(1e-9);
     eprintln!("{appointments} appointments of {patients} patients; {seconds:.2} s, {rate:.0} appointments/s");
-    for (count, what) in [
-        (rejected, "rows could not be read: left out"),
-        (faults.codes_repaired, "codes in another notation: put right"),
-        (faults.codes_unknown, "codes that the catalogue does not have: kept"),
-        (faults.codes_unreadable, "codes that could be any or none: left out"),
-        (faults.without_codes, "appointments without a code"),
-        (faults.without_texts, "appointments without complaints and tests"),
-        (faults.without_conclusion, "appointments without a conclusion"),
-        (faults.same_time, "appointments at the time of the one before, which is no past of theirs"),
-        (faults.same_id, "ids that a patient has twice: a number added"),
-        (faults.leaks, "appointments that held their own conclusion or codes in complaints or tests: cut out"),
-    ] {
-        if count > 0 {
-            eprintln!("  {count:>8} {what}");
-        }
+    let unread = (rejected > 0).then_some((rejected, "rows could not be read: left out"));
+    for (count, what) in unread.into_iter().chain(faults.told()) {
+        eprintln!("  {count:>8} {what}");
     }
 }
 

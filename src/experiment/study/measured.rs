@@ -213,19 +213,6 @@ fn notes(faults: &Faults, [gold, outside]: [usize; 2], tested: usize) -> Vec<Str
             "{tested} appointments with {gold} manual codes are measured on; {outside} of these codes are in neither training set, so no model can give them, and they do not count."
         ),
     ];
-    for (count, what) in [
-        (faults.codes_repaired, "codes were typed in another notation and put right"),
-        (faults.codes_unknown, "typed codes are not in the catalogue"),
-        (faults.codes_unreadable, "typed codes could be any or none and were left out"),
-        (faults.without_codes, "appointments had no typed code"),
-        (faults.without_texts, "appointments had neither complaints nor tests"),
-        (faults.without_conclusion, "appointments had no conclusion"),
-        (faults.same_time, "appointments were at the time of the one before, which does not count as their past"),
-        (faults.leaks, "appointments held their own conclusion or codes in complaints or tests: these were cut out"),
-    ] {
-        if count > 0 {
-            notes.push(format!("{count} {what}."));
-        }
-    }
+    notes.extend(faults.told().map(|(count, what)| format!("{count} {what}.")));
     notes
 }
