@@ -91,9 +91,9 @@ impl Decision {
         Judged { gold: record.gold.clone(), chosen: self.choose(&probabilities), probabilities }
     }
 
-    /// Returns the number of classes.
-    pub fn classes(&self) -> usize {
-        self.thresholds.len()
+    /// Returns the number of classes; `None` if a part of it is missing.
+    pub fn classes(&self) -> Option<usize> {
+        Some(self.thresholds.len()).filter(|&classes| classes == self.calibrators.len())
     }
 }
 

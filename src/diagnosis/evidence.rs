@@ -61,9 +61,10 @@ impl Evidence {
             .into_iter()
             .map(|(at, weight)| AppointmentWeight { id: history.visits[at].id.clone(), weight })
             .collect();
-        appointments.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+        appointments.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         appointments.truncate(most);
-        words.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        words.retain(|(place, _)| !place.bytes.is_empty());
+        words.sort_by(|a, b| b.1.total_cmp(&a.1));
         words.truncate(most);
         let span = |(place, weight): (Place, f32)| {
             let sections = past_sections(history, place.visit, settings);

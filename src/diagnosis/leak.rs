@@ -1,45 +1,56 @@
 //! What gives the answer away: a text of an appointment comes in with its conclusion and codes, and leaves without them.
 
+use super::notation;
 use crate::icd::IcdCode;
 
 /// A conclusion of fewer letters (`ОРВИ`) may stand in complaints by chance.
 const LEAST_LETTERS: usize = 12;
 
-/// Cuts the conclusion, word for word, and the codes out of a text; tells whether there was anything.
+/// Cuts the conclusion, word for word, and the codes, in any notation, out of a text; tells whether there was anything. Large and small
+/// letters are the same.
 pub fn cut(text: &str, conclusion: &str, codes: &[IcdCode]) -> (String, bool) {
     let mut kept = text.to_owned();
     let conclusion = conclusion.trim();
     if conclusion.chars().filter(|c| c.is_alphabetic()).count() >= LEAST_LETTERS {
-        kept = kept.replace(conclusion, "");
+        kept = without(&kept, conclusion, small, |_, _| true);
     }
     for code in codes {
-        kept = without_word(&kept, code.as_str());
-        kept = without_word(&kept, &code.as_str().replace('.', ""));
+        kept = without(&kept, code.as_str(), notation::as_latin, stands_alone);
+        kept = without(&kept, &code.as_str().replace('.', ""), notation::as_latin, stands_alone);
     }
     let is_cut = kept.len() < text.len();
     (kept, is_cut)
 }
 
-/// Cuts a word out wherever it stands by itself. A category (`I25`) is left where more of a code follows.
-fn without_word(text: &str, word: &str) -> String {
+fn small(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
+}
+
+/// Cuts a phrase out wherever it stands, letters compared as `fold` has them, if what lies before and behind it `allows` it.
+fn without(text: &str, phrase: &str, fold: fn(char) -> char, allows: fn(&[char], &[char]) -> bool) -> String {
+    let letters: Vec<char> = text.chars().map(fold).collect();
+    let phrase: Vec<char> = phrase.chars().map(fold).collect();
     let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(word) {
-        let end = at + word.len();
-        let is_part = |c: char| c.is_alphanumeric();
-        let before = rest[..at].chars().next_back().or(kept.chars().next_back());
-        let mut behind = rest[end..].chars();
-        let next = behind.next();
-        let goes_on =
-            next.is_some_and(is_part) || next == Some('.') && behind.next().is_some_and(|c| c.is_ascii_digit());
-        if before.is_some_and(is_part) || goes_on {
-            kept.push_str(&rest[..end]);
+    let mut rest = text.chars();
+    let mut at = 0;
+    while at < letters.len() {
+        let (before, behind) = letters.split_at(at);
+        if !phrase.is_empty() && behind.starts_with(&phrase) && allows(before, &behind[phrase.len()..]) {
+            rest.by_ref().take(phrase.len()).for_each(drop);
+            at += phrase.len();
         } else {
-            kept.push_str(&rest[..at]);
+            kept.extend(rest.next());
+            at += 1;
         }
-        rest = &rest[end..];
     }
-    kept + rest
+    kept
+}
+
+/// Tells whether a code between these letters is a word. A category (`I25`) is left where more of a code follows.
+fn stands_alone(before: &[char], behind: &[char]) -> bool {
+    let is_digit = |at: usize| behind.get(at).is_some_and(char::is_ascii_digit);
+    let goes_on = behind.first().is_some_and(|c| c.is_alphanumeric()) || behind.first() == Some(&'.') && is_digit(1);
+    !before.last().is_some_and(|c| c.is_alphanumeric()) && !goes_on
 }
 
 #[cfg(test)]
@@ -53,6 +64,7 @@ mod tests {
         for (text, expected) in [
             ("одышка. ИБС, постинфарктный кардиосклероз (I25.2)", "одышка.  ()"),
             ("код I252; был J06, не J06.9 и не XJ06", "код ; был , не J06.9 и не XJ06"),
+            ("и25.2, Ибс, ПОСТИНФАРКТНЫЙ кардиосклероз; i252", ", ; "),
             ("одышка при ходьбе", "одышка при ходьбе"),
         ] {
             assert_eq!(cut(text, conclusion, &codes), (expected.to_owned(), text != expected), "{text}");

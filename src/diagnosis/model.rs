@@ -83,9 +83,8 @@ impl DiagnosisModel {
             serde_json::from_slice(&text).map_err(|e| broken(name, format!("{SETTINGS_FILE}: {e}")))?;
         let codes =
             codes(&pretrained.extra).ok_or_else(|| broken(name, "config.json: id2label holds no codes".into()))?;
-        if settings.decision.classes() != codes.len() {
-            let reason =
-                format!("{SETTINGS_FILE} is of {} codes, config.json of {}", settings.decision.classes(), codes.len());
+        if settings.decision.classes() != Some(codes.len()) {
+            let reason = format!("{SETTINGS_FILE} is not of the {} codes of config.json", codes.len());
             return Err(broken(name, reason));
         }
         if !pretrained.parameters.has("classifier.out_proj.weight") {

@@ -69,6 +69,13 @@ const KEYS: [(char, char); 19] = [
     ('Ю', 'U'),
 ];
 
+/// Returns the small Latin letter that a letter of a code stands for, by its shape or sound; any other character in small.
+pub(super) fn as_latin(letter: char) -> char {
+    let large = letter.to_uppercase().next().unwrap_or(letter);
+    let known = SHAPES.iter().chain(&SOUNDS).find(|(cyrillic, _)| *cyrillic == large);
+    known.map_or(large, |(_, latin)| *latin).to_lowercase().next().unwrap_or(letter)
+}
+
 /// Reads a typed code.
 pub fn read(text: &str, catalog: &Catalog) -> Reading {
     let known = |code: &IcdCode| catalog.get(code).is_some();

@@ -28,6 +28,8 @@ pub struct Records {
     pub validation: Vec<Record>,
     /// To measure on: those that have manual codes.
     pub test: Vec<Record>,
+    /// Appointments, of any part, that manual codes were found for.
+    pub manual_found: usize,
 }
 
 /// An appointment whose codes are to be predicted.
@@ -78,7 +80,7 @@ impl Records {
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
         let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
-        let mut records = Self { classes, charts: Arc::default(), train, validation, test };
+        let mut records = Self { classes, charts: Arc::default(), train, validation, test, manual_found: 0 };
         let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
@@ -115,7 +117,8 @@ impl Records {
         };
         for (at, visit) in history.visits.iter().enumerate() {
             let (gold, outside) = manual(&visit.id).map(|codes| classes_of(codes, numbers)).unwrap_or_default();
-            let is_tested = !gold.is_empty() || outside > 0;
+            self.manual_found += usize::from(manual(&visit.id).is_some());
+            let is_tested = !gold.is_empty();
             let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at]), gold];
             let record = Record { chart, at, labels, outside };
             let teaches = match wanted.labels {
@@ -154,6 +157,7 @@ impl Records {
             train: train.iter().map(mix).collect(),
             validation: self.validation.iter().map(mix).collect(),
             test: self.test.clone(),
+            manual_found: self.manual_found,
         }
     }
 

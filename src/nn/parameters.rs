@@ -168,6 +168,11 @@ impl Parameters {
         &self.variables
     }
 
+    /// Takes given weights away that no layer has asked for, by the start of their names.
+    pub fn forget(&mut self, prefix: &str) {
+        self.given.retain(|name, _| !name.starts_with(prefix));
+    }
+
     /// Takes a variable out: it is no longer trained or saved with the others.
     pub fn remove(&mut self, name: &str) -> Option<Var> {
         self.variables.remove(name)

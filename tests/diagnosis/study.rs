@@ -68,7 +68,11 @@ fn a_study_of_simulated_records_leaves_its_page_and_what_is_done_is_not_done_aga
     assert_eq!(outcome(&out)["measures"], found["measures"]);
     write(folder.path(), "study.toml", "[simulate]\npatients = 51\n[split]\nvalidation = 0.2\ntest = 0.2\n");
     let other = study(&[]);
-    assert!(other.code == Some(1) && other.stderr.contains("settings of the study"), "{}", other.stderr);
+    assert!(
+        other.code == Some(1) && other.stderr.contains("settings, table and manual codes of the study"),
+        "{}",
+        other.stderr
+    );
 }
 
 #[test]
@@ -89,6 +93,15 @@ fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
     let patient = |row: &Value| row["id"].as_str().unwrap().split('-').next().unwrap().to_owned();
     let patients: std::collections::BTreeSet<String> = truth.iter().take(60).map(patient).collect();
     assert_eq!(manual["patients"], json!(patients.len()));
+    // With more manual codes the models would be measured on patients that they learnt from.
+    let more: Vec<String> = truth.iter().take(90).map(Value::to_string).collect();
+    fs::write(folder.path().join("hospital/manual.jsonl"), more.join("\n")).unwrap();
+    let again = noso(folder.path(), &["study", "--config", "./study.toml", "--output", "out"]);
+    assert!(again.code == Some(1) && again.stderr.contains("manual codes of the study"), "{}", again.stderr);
+    fs::write(folder.path().join("hospital/manual.jsonl"), "{\"id\": 1}").unwrap();
+    let broken = noso(folder.path(), &["study", "--config", "study.toml", "--output", "new"]);
+    assert!(broken.code == Some(1) && broken.stderr.contains("manual.jsonl:1:"), "{}", broken.stderr);
+    assert!(!folder.path().join("new").exists());
 }
 
 #[test]

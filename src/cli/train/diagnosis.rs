@@ -162,6 +162,6 @@ impl Args {
             intermediate: self.hidden.saturating_mul(4),
             ..Sizes::default()
         };
-        Ok(settings.draw(dataset, &sizes, &candle_core::Device::Cpu)?)
+        Ok(settings.draw(dataset, &sizes, &candle_core::Device::Cpu, |_| true)?)
     }
 }

@@ -29,7 +29,7 @@ Example
 
   noso train encoder --texts ruccod/train --texts abstracts.jsonl --output my-encoder
   noso train encoder --init my-encoder --texts notes/ --epochs 3 --output adapted-encoder
-  noso train mlm --init my-encoder --window 512 --length 4096 --texts histories.jsonl --output longformer")]
+  noso train mlm --init my-encoder --window 512 --length 4096 --texts records/ --output longformer")]
 pub struct Args {
     /// Texts: a folder (brat or .txt), a .jsonl, .csv or .txt file (may be given several times)
     #[arg(long, value_name = "PATH", required = true)]

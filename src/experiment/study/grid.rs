@@ -72,10 +72,14 @@ fn sentence(sweep: &Sweep) -> String {
         Some(f1) => {
             format!("{begin} its labels teach more than the doctors’ while theirs have an F1 below {}.", decimal(f1, 2))
         }
+        None if doctors.is_empty() => String::new(),
         None if doctors.iter().all(|point| point.weighted_f1 < coder.weighted_f1) => {
             format!("{begin} its labels teach more than all of the doctors’ that were tried.")
         }
-        None => format!("{begin} its labels teach less than all of the doctors’ that were tried."),
+        None if doctors.iter().all(|point| point.weighted_f1 > coder.weighted_f1) => {
+            format!("{begin} its labels teach less than all of the doctors’ that were tried.")
+        }
+        None => format!("{begin} its labels teach neither always more nor always less than the doctors’."),
     }
 }
 

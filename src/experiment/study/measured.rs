@@ -34,11 +34,15 @@ const MOST_TRANSITIONS: usize = 12;
 /// What was measured.
 pub(super) struct Measured {
     judged: [Vec<Judged>; 2],
+    /// Number of each record's patient.
+    patients: Vec<usize>,
     weights: Vec<f64>,
     codes: Vec<IcdCode>,
     trained: [Vec<u64>; 2],
     statistics: Table2,
     transitions: Vec<Transition>,
+    /// What was met in the manual codes.
+    notes: Vec<String>,
     /// Manual codes in all, and of them those that neither model can give.
     gold: [usize; 2],
 }
@@ -61,11 +65,13 @@ impl Measured {
         let inside: usize = records.test.iter().map(|record| record.labels(LabelSet::Manual).len()).sum();
         Ok(Self {
             judged,
+            patients: records.test.iter().map(|record| record.place().0).collect(),
             weights: records.weights(),
             codes: records.classes.clone(),
             trained: LabelSet::LEARNT.map(|set| records.counts(set)),
             statistics: statistics(dataset, records, manual)?,
             transitions: transitions(records),
+            notes: of_manual(records, manual),
             gold: [inside + outside, outside],
         })
     }
@@ -82,7 +88,7 @@ impl Measured {
         faults: &Faults,
     ) -> Result<Outcome> {
         let [first, second] = &self.judged;
-        let found = difference(first, second, &self.weights, Bootstrap::new(settings.resamples));
+        let found = difference(first, second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
         let found = found.ok_or_else(nothing)?;
         let [original, linked] = [first, second].map(|judged| Multilabel::of(judged, &self.weights).values());
         let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
@@ -97,7 +103,7 @@ impl Measured {
             machine: String::new(),
             seconds: 0.0,
             settings: toml::to_string(settings).unwrap_or_default(),
-            notes: notes(faults, self.gold, first.len()),
+            notes: [notes(faults, self.gold, first.len()), self.notes.clone()].concat(),
             measures,
             courses,
             codes: self.codes_outcome(catalog),
@@ -114,7 +120,7 @@ impl Measured {
             Judged { chosen: classes.map(|(_, class)| class).collect(), ..judged.clone() }
         };
         let [first, second] = self.judged.each_ref().map(|judged| judged.iter().map(even).collect::<Vec<_>>());
-        let found = difference(&first, &second, &self.weights, Bootstrap::new(settings.resamples));
+        let found = difference(&first, &second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
         let found = found.ok_or_else(nothing)?[0];
         let reached = [first, second].map(|judged| Multilabel::of(&judged, &self.weights).weighted_f1);
         Ok(measure("weighted F1, threshold 0.5".into(), reached, found))
@@ -205,12 +211,22 @@ fn transitions(records: &Records) -> Vec<Transition> {
     all
 }
 
+/// Says what of the manual codes could not be used.
+fn of_manual(records: &Records, manual: &Manual) -> Vec<String> {
+    let unfound = manual.len().saturating_sub(records.manual_found);
+    let told = [
+        (unfound as u64, "appointments with manual codes were not found among the records."),
+        (manual.left_out, "manual codes could not be read or are not in the catalogue."),
+    ];
+    told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+}
+
 /// Says in sentences what was met in the records.
 fn notes(faults: &Faults, [gold, outside]: [usize; 2], tested: usize) -> Vec<String> {
     let mut notes = vec![
         format!("{} appointments of {} patients were read.", faults.appointments, faults.patients),
         format!(
-            "{tested} appointments with {gold} manual codes are measured on; {outside} of these codes are in neither training set, so no model can give them, and they do not count."
+            "{tested} appointments with {gold} manual codes are measured on; {outside} of these codes are not among those that both label sets have, so no model can give them, and they do not count."
         ),
     ];
     notes.extend(faults.told().map(|(count, what)| format!("{count} {what}.")));

@@ -9,6 +9,7 @@ use std::{
 use candle_core::Device;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{
     measured::Measured,
@@ -18,11 +19,11 @@ use super::{
     sweep::sweep,
 };
 use crate::{
-    artifact::write_atomic,
+    artifact::{self, write_atomic},
     catalog::Catalog,
     config::{self, EncoderConfig, PipelineConfig},
     diagnosis::{
-        Faults, Split,
+        self, Faults, Split,
         dataset::Dataset,
         group::Groups,
         labels::LabelSet,
@@ -45,6 +46,7 @@ use crate::{
 
 /// Names of a study's files.
 const SETTINGS_FILE: &str = "study.toml";
+const SOURCES_FILE: &str = "sources.json";
 const FAULTS_FILE: &str = "faults.json";
 /// The figures of a study, from which its page can be made again.
 pub const OUTCOME_FILE: &str = "outcome.json";
@@ -71,26 +73,39 @@ pub trait StudyWatch: Watch {
 /// - Those of each part.
 pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut dyn StudyWatch) -> Result<Outcome> {
     let started = Instant::now();
-    claim(settings, folder)?;
     let coder = PipelineConfig::load(&settings.coder.pipeline, &settings.coder.set)?;
     let catalog = coder.retrieval.catalog.as_deref().map_or_else(Catalog::shipped, Catalog::load)?;
+    // What could stop the study is found before anything is written.
+    let sources = settings.records.as_ref().map(|records| Sources::check(records, &catalog)).transpose()?;
+    if settings.model.encoder.is_some() {
+        begin(settings, &Dataset::new(folder), &Manual::default())?;
+    }
+    claim(settings, sources.as_ref(), folder)?;
     let (table, columns, manual_path) = records(settings, folder, watch)?;
     let data = folder.join("data");
     let dataset = Dataset::new(&data);
     let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
     label(&coder, &dataset, &faults, watch)?;
     let manual = Manual::load(&manual_path, &catalog)?;
-    check_setting(!manual.is_empty(), "records.manual", "a file with codes", "none in it")?;
 
     watch.stage("reading the records", None);
-    let begun = || begin(settings, &dataset);
+    let begun = || begin(settings, &dataset, &manual);
     let encoder = begun()?;
     let reader = settings.training.reader(&encoder);
     let wanted = Wanted { labels: None, manual: Some(&manual), measure_manual: settings.split.test == 0.0 };
     let mut all = Records::read(&dataset, &reader, &wanted)?;
+    if all.manual_found > manual.len() {
+        let expected = "the patient of each id that several patients have";
+        let got = "ids alone".into();
+        return Err(Error::Setting { key: "records.manual".into(), expected: expected.into(), got });
+    }
     draw_test(&mut all, &settings.split);
     if all.test.is_empty() {
         let reason = "no appointment of a patient to measure on has manual codes".into();
+        return Err(Error::Training { what: "a study", reason });
+    }
+    if all.validation.is_empty() {
+        let reason = "no patient is left to choose thresholds on: raise split.validation".into();
         return Err(Error::Training { what: "a study", reason });
     }
     let mut models = Vec::new();
@@ -114,8 +129,31 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     Ok(outcome)
 }
 
+/// Hashes of the files that a study is of.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Sources {
+    table: String,
+    manual: String,
+}
+
+impl Sources {
+    /// Sees that table and manual codes can be read.
+    fn check(records: &RecordsSettings, catalog: &Catalog) -> Result<Self> {
+        drop(Appointments::open(&records.table, &Columns::renamed(&records.columns)?)?);
+        let manual = Manual::load(&records.manual, catalog)?;
+        check_setting(!manual.is_empty(), "records.manual", "a file with codes", "none in it")?;
+        let hash = artifact::sha256_of_file;
+        Ok(Self { table: hash(&records.table)?, manual: hash(&records.manual)? })
+    }
+}
+
 /// Makes the folder this study's, or sees that it is. What is only measured or shown otherwise does not make another study.
-fn claim(settings: &StudySettings, folder: &Path) -> Result<()> {
+fn claim(settings: &StudySettings, sources: Option<&Sources>, folder: &Path) -> Result<()> {
+    let sources_path = folder.join(SOURCES_FILE);
+    let is_of_these = || {
+        let before = fs::read(&sources_path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
+        before.as_ref() == sources
+    };
     let path = folder.join(SETTINGS_FILE);
     let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
     let essence = |settings: &StudySettings| StudySettings {
@@ -125,12 +163,14 @@ fn claim(settings: &StudySettings, folder: &Path) -> Result<()> {
         ..settings.clone()
     };
     match fs::read_to_string(&path) {
-        Ok(before) if toml::from_str(&before).is_ok_and(|before| essence(&before) == essence(settings)) => {
+        Ok(before)
+            if is_of_these() && toml::from_str(&before).is_ok_and(|before| essence(&before) == essence(settings)) =>
+        {
             return write_atomic(&path, text.as_bytes());
         }
         Ok(_) => {
             let got = "others; choose another --output, or take the folder away".into();
-            let expected = format!("the settings of the study in {}", folder.display());
+            let expected = format!("settings, table and manual codes of the study in {}", folder.display());
             return Err(Error::Setting { key: "output".into(), expected, got });
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
@@ -140,6 +180,9 @@ fn claim(settings: &StudySettings, folder: &Path) -> Result<()> {
         return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
     }
     fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    if let Some(sources) = sources {
+        write_atomic(&sources_path, &serde_json::to_vec_pretty(sources).unwrap_or_default())?;
+    }
     write_atomic(&path, text.as_bytes())
 }
 
@@ -204,14 +247,21 @@ fn label(coder: &PipelineConfig, dataset: &Dataset, faults: &Faults, watch: &mut
 }
 
 /// Returns what a model begins with: the same for both.
-fn begin(settings: &StudySettings, dataset: &Dataset) -> Result<Pretrained> {
+fn begin(settings: &StudySettings, dataset: &Dataset, manual: &Manual) -> Result<Pretrained> {
     let ModelSettings { encoder, new } = &settings.model;
     match encoder {
         Some(name) => {
             let config = EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) };
             settings.training.begin(load_model(&config)?.0)
         }
-        None => settings.training.draw(dataset, new, &Device::Cpu),
+        None => {
+            // Patients that are measured on teach no word pieces either.
+            let is_measured = |history: &diagnosis::History| {
+                let mut visits = history.visits.iter();
+                settings.split.test == 0.0 && visits.any(|visit| manual.codes(&history.patient, &visit.id).is_some())
+            };
+            settings.training.draw(dataset, new, &Device::Cpu, |history| !is_measured(history))
+        }
     }
 }
 

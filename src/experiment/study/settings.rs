@@ -145,10 +145,21 @@ impl StudySettings {
             got: e.message().to_owned(),
         };
         let mut settings: Self = toml::from_str(&text).map_err(wrong)?;
-        let beside = |file: &mut PathBuf| *file = path.parent().unwrap_or(Path::new("")).join(&*file);
+        let beside = |file: &mut PathBuf| {
+            let named = path.parent().unwrap_or(Path::new("")).join(&*file);
+            // One file has one name, from wherever the study is started.
+            *file = named.canonicalize().unwrap_or(named);
+        };
         if let Some(records) = &mut settings.records {
             beside(&mut records.table);
             beside(&mut records.manual);
+        }
+        if let Some(encoder) = &mut settings.model.encoder {
+            let mut folder = PathBuf::from(&*encoder);
+            beside(&mut folder);
+            if folder.exists() {
+                *encoder = folder.display().to_string(); // else it is a hub id
+            }
         }
         settings.simulate.iter_mut().filter_map(|simulate| simulate.diseases.as_mut()).for_each(beside);
         settings.check()?;

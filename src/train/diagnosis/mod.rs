@@ -10,7 +10,7 @@ pub use self::task::MANUAL_F1;
 use super::encoder::{self, Sizes};
 use crate::{
     diagnosis::{
-        Input, InputSettings, Part, Reader,
+        self, Input, InputSettings, Part, Reader,
         dataset::Dataset,
         decision::{Decision, Scored, Thresholds},
         labels::LabelSet,
@@ -104,33 +104,41 @@ impl DiagnosisSettings {
         Reader { tokenizer: &model.tokenizer, settings: self.input, max_tokens: self.max_tokens }
     }
 
-    /// Makes a Longformer for these settings of an encoder; one that is long enough stays as it is, unless another window is asked for.
+    /// Makes a Longformer for these settings of an encoder; one that is long enough stays as it is, unless another window is asked for. Heads are forgotten.
     ///
     /// # Errors
     /// As [`lengthen`].
-    pub fn begin(&self, encoder: Pretrained) -> Result<Pretrained> {
+    pub fn begin(&self, mut encoder: Pretrained) -> Result<Pretrained> {
         let is_long = encoder.config.family == Family::Longformer && encoder.config.max_tokens() >= self.max_tokens;
         let own = match encoder.config.attention_window {
             Some(AttentionWindow::Same(window)) => Some(window),
             _ => None,
         };
         if is_long && (self.window.is_none() || self.window == own) {
+            encoder.forget_heads();
+            encoder.parameters.forget("classifier.");
             return Ok(encoder);
         }
         let window = self.window.or(own).unwrap_or(512);
         lengthen(&encoder, window, self.max_tokens.max(encoder.config.max_tokens()))
     }
 
-    /// Draws a new Longformer: word pieces learnt from the dataset's training histories, weights drawn from the seed. `sizes.positions` does
-    /// not count.
+    /// Draws a new Longformer: word pieces learnt from those of the dataset's training histories that are `taught`, weights drawn from the
+    /// seed. `sizes.positions` does not count.
     ///
     /// # Errors
     /// - [`Error::Setting`] if a size is out of its range; those of the dataset.
-    pub fn draw(&self, dataset: &Dataset, sizes: &Sizes, device: &Device) -> Result<Pretrained> {
+    pub fn draw(
+        &self,
+        dataset: &Dataset,
+        sizes: &Sizes,
+        device: &Device,
+        taught: impl Fn(&diagnosis::History) -> bool,
+    ) -> Result<Pretrained> {
         let mut texts = Vec::new();
         for history in dataset.histories()? {
             let history = history?;
-            if history.part == Part::Train && !history.visits.is_empty() {
+            if history.part == Part::Train && !history.visits.is_empty() && taught(&history) {
                 texts.push(Input::of(&history, history.visits.len() - 1, &self.input).text());
             }
             if texts.len() == TAUGHT_HISTORIES {
