@@ -10,7 +10,8 @@ use super::{
     sequence::Place,
 };
 
-/// What speaks for a code, the strongest first. Weights are shares of all there is, for and against: positive ones speak for the code.
+/// What speaks for a code, the strongest first. Weights are shares of what all words of all appointments weigh, for and against:
+/// positive ones speak for the code.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evidence {
     /// Appointments.

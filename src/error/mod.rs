@@ -287,6 +287,11 @@ pub fn check_finite(model: &str, numbers: &[f32]) -> Result<()> {
     }
 }
 
+/// Returns the line of a text, from 1, that a byte lies in.
+pub(crate) fn line_at(text: &str, byte: usize) -> usize {
+    text.as_bytes()[..byte.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
 /// Passes where a setting `is` as expected.
 ///
 /// # Errors

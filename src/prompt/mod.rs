@@ -19,7 +19,7 @@ pub use shots::{draw_extract_shots, python_list};
 
 use crate::{
     data::{Message, Role},
-    error::{Error, Result},
+    error::{Error, Result, line_at},
 };
 
 /// What a prompt asks for; says which variables its templates have.
@@ -178,7 +178,7 @@ impl Prompt {
     /// - [`Error::Prompt`] as for [`Prompt::load`].
     pub fn parse(origin: &str, source: &str) -> Result<Self> {
         let mut content: Content = toml::from_str(source).map_err(|e| {
-            let line = e.span().map_or(1, |span| source[..span.start.min(source.len())].matches('\n').count() + 1);
+            let line = e.span().map_or(1, |span| line_at(source, span.start));
             wrong(origin, format!("line {line}: {}", e.message()))
         })?;
         if content.none_allowed.is_some() && !content.task.chooses() {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use super::{
     fit::{Bar, FitArgs, defaults},
     manifest::{MODEL_WEIGHTS, Manifest},
+    sizes::SizesArgs,
 };
 use crate::{
     cli::DONE,
@@ -21,10 +22,7 @@ use crate::{
         fit::{Group, ModelFolder, fingerprint},
         pretrained::Pretrained,
     },
-    train::{
-        diagnosis::{ClassWeights, DiagnosisSettings, Lesson, train},
-        encoder::Sizes,
-    },
+    train::diagnosis::{ClassWeights, DiagnosisSettings, Lesson, train},
 };
 
 /// Train a Longformer that predicts the codes of an appointment from what came before it
@@ -50,18 +48,8 @@ pub struct Args {
     /// Folder or hub id of a Longformer, or of a BERT that is made one; else a new one is drawn
     #[arg(long, value_name = "DIR|ID", conflicts_with_all = ["vocabulary", "layers", "hidden", "heads"])]
     encoder: Option<String>,
-    /// Word pieces of a new encoder
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().vocabulary)]
-    vocabulary: usize,
-    /// Layers of a new encoder
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().layers)]
-    layers: usize,
-    /// Numbers a token
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().hidden)]
-    hidden: usize,
-    /// Attention heads
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().heads)]
-    heads: usize,
+    #[command(flatten)]
+    sizes: SizesArgs,
     /// Most tokens of an input: the newest are kept
     #[arg(long, value_name = "N", default_value_t = DiagnosisSettings::default().max_tokens)]
     max_tokens: usize,
@@ -154,14 +142,6 @@ impl Args {
             let encoder = load_model(&EncoderConfig { device: Device::Cpu, ..EncoderConfig::of(name) })?.0;
             return Ok(settings.begin(encoder)?);
         }
-        let sizes = Sizes {
-            vocabulary: self.vocabulary,
-            layers: self.layers,
-            hidden: self.hidden,
-            heads: self.heads,
-            intermediate: self.hidden.saturating_mul(4),
-            ..Sizes::default()
-        };
-        Ok(settings.draw(dataset, &sizes, &candle_core::Device::Cpu, |_| true)?)
+        Ok(settings.draw(dataset, &self.sizes.sizes(), &candle_core::Device::Cpu, |_| true)?)
     }
 }

@@ -7,6 +7,7 @@ use candle_core::Device;
 use super::{
     fit::{Bar, FitArgs, defaults},
     manifest::{MODEL_WEIGHTS, Manifest},
+    sizes::SizesArgs,
 };
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES},
@@ -40,21 +41,11 @@ pub struct Args {
     /// Go on from the encoder of this folder, hub id or preset instead of drawing a new one
     #[arg(long, value_name = "DIR|ID", conflicts_with_all = ["vocabulary", "cased", "layers", "hidden", "heads", "intermediate", "positions"])]
     init: Option<String>,
-    /// Word pieces of a new encoder
-    #[arg(long, value_name = "N", default_value_t = 8000)]
-    vocabulary: usize,
+    #[command(flatten)]
+    sizes: SizesArgs,
     /// Tell capital letters from small ones
     #[arg(long)]
     cased: bool,
-    /// Layers of a new encoder
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    layers: usize,
-    /// Numbers a token
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    hidden: usize,
-    /// Attention heads
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    heads: usize,
     /// Numbers a token within the feed-forward part [default: 4 × hidden]
     #[arg(long, value_name = "N")]
     intermediate: Option<usize>,
@@ -156,14 +147,8 @@ impl Args {
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes {
-            vocabulary: self.vocabulary,
-            lowercase: !self.cased,
-            layers: self.layers,
-            hidden: self.hidden,
-            heads: self.heads,
-            intermediate: self.intermediate.unwrap_or(self.hidden.saturating_mul(4)),
-            positions: self.positions,
-        }
+        let sizes = self.sizes.sizes();
+        let intermediate = self.intermediate.unwrap_or(sizes.intermediate);
+        Sizes { lowercase: !self.cased, intermediate, positions: self.positions, ..sizes }
     }
 }

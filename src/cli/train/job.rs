@@ -14,7 +14,7 @@ use crate::{
     config::{Device, RetrievalConfig},
     data::AnnotatedDocument,
     embed::Embed,
-    error::{Error, Result, check_setting},
+    error::{Error, Result, check_setting, line_at},
     nn::fit::fingerprint,
     pipeline::load_encoder,
     train::lora::{
@@ -68,7 +68,7 @@ impl Job {
         let wrong = |e: toml::de::Error| Error::Parse {
             what: "job",
             path: path.to_owned(),
-            line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+            line: e.span().map_or(1, |span| line_at(&text, span.start)),
             expected: "a job's keys and values".into(),
             got: e.message().to_owned(),
         };

@@ -20,6 +20,8 @@ mod manifest;
 mod nearest;
 #[cfg(feature = "neural")]
 mod ner;
+#[cfg(feature = "neural")]
+mod sizes;
 
 use std::process::ExitCode;
 

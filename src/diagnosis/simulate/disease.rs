@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, line_at},
     icd::IcdCode,
 };
 
@@ -123,7 +123,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Disease>> {
         expected: expected.into(),
         got,
     };
-    let line_at = |byte: usize| text[..byte.min(text.len())].matches('\n').count() + 1;
+    let line_at = |byte: usize| line_at(text, byte);
     let File { disease: diseases } = toml::from_str(text).map_err(|e| {
         wrong(e.span().map_or(1, |span| line_at(span.start)), "[[disease]] tables", e.message().to_owned())
     })?;

@@ -19,7 +19,7 @@ pub struct Outcome {
     pub commit: String,
     /// What it ran on.
     pub machine: String,
-    /// Wall-clock seconds of the whole study.
+    /// Wall-clock seconds of the run that came to its end; what earlier ones had done is not among them.
     pub seconds: f64,
     /// The study's TOML.
     pub settings: String,

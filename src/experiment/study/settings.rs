@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     diagnosis::simulate::SimulateSettings,
-    error::{Error, Result, check_setting},
+    error::{Error, Result, check_setting, line_at},
     train::{diagnosis::DiagnosisSettings, encoder::Sizes},
 };
 
@@ -140,7 +140,7 @@ impl StudySettings {
         let wrong = |e: toml::de::Error| Error::Parse {
             what: "study",
             path: path.to_owned(),
-            line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+            line: e.span().map_or(1, |span| line_at(&text, span.start)),
             expected: "a study's keys and values".into(),
             got: e.message().to_owned(),
         };

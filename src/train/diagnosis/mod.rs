@@ -83,7 +83,7 @@ pub enum ClassWeights {
     /// As much as what speaks against it.
     #[default]
     Even,
-    /// So many times as much as records lack the class for each that has it, but at most 50 times.
+    /// So many times as much as records lack the class for each that has it, at least once and at most 50 times.
     Balanced,
 }
 

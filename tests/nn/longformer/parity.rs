@@ -66,12 +66,7 @@ fn a_text_of_more_tokens_than_positions_is_refused() {
 
 #[test]
 fn every_weight_of_a_longformer_learns_what_it_should() {
-    let config: BertConfig = serde_json::from_value(serde_json::json!({
-        "model_type": "longformer", "vocab_size": 13, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "intermediate_size": 6, "max_position_embeddings": 16, "type_vocab_size": 1, "initializer_range": 0.5,
-        "pad_token_id": 1, "attention_window": 4, "attention_probs_dropout_prob": 0.2,
-    }))
-    .unwrap();
+    let config = super::tiny(1, 1);
     assert_eq!(config.attention_window, Some(AttentionWindow::Same(4)));
     let mut parameters = Parameters::new(&Device::Cpu, 3);
     let model = Bert::new(&config, &mut parameters, "", true).unwrap();

@@ -114,12 +114,7 @@ fn steps_of_a_classifier_equal_those_of_torch_with_and_without_weights_of_classe
 
 #[test]
 fn every_weight_of_a_classifier_learns_but_those_that_no_first_token_looks_at() {
-    let config: BertConfig = serde_json::from_value(serde_json::json!({
-        "model_type": "longformer", "vocab_size": 13, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 6, "max_position_embeddings": 16, "type_vocab_size": 2, "initializer_range": 0.5,
-        "pad_token_id": 1, "attention_window": 4, "attention_probs_dropout_prob": 0.2,
-    }))
-    .unwrap();
+    let config = super::tiny(2, 2);
     let mut parameters = Parameters::new(&Device::Cpu, 3);
     let bert = Bert::new(&config, &mut parameters, "", true).unwrap();
     let classifier = SequenceClassifier::new(&bert, &mut parameters, 3).unwrap();
