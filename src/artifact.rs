@@ -3,6 +3,11 @@
 //! Layout: 8 bytes `NOSO` + kind, `u32` version, `u64` payload length, 16 bytes XXH3-128 of the payload (all little-endian),
 //! then the payload in postcard encoding. A damaged or foreign file is an error that says which of these is wrong.
 
+#[cfg(feature = "neural")]
+use std::{
+    fs::{File, TryLockError},
+    io::{self, ErrorKind},
+};
 use std::{io::Write, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -103,6 +108,23 @@ pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
         tempfile::Builder::new().prefix(STAGED).permissions(permissions()).tempfile_in(folder)
     };
     stage().map_err(|e| Error::write(path, e))
+}
+
+/// Locks a folder for one run, as long as the value lives.
+///
+/// # Errors
+/// - [`Error::Write`] if another run holds it, or it cannot be opened.
+#[cfg(feature = "neural")]
+pub(crate) fn hold(folder: &Path) -> Result<File> {
+    let held = File::open(folder).map_err(|e| Error::write(folder, e))?;
+    match held.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::write(folder, io::Error::new(ErrorKind::ResourceBusy, "another run is writing it")))
+        }
+        // Some file systems know no locks.
+        Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => Err(Error::write(folder, e)),
+        _ => Ok(held),
+    }
 }
 
 /// Returns the SHA-256 of a file of any size in hexadecimal digits.

@@ -167,7 +167,7 @@ fn rows_that_cannot_be_read_are_told_and_the_rest_is_built() {
     for told in [
         "table.csv:4: expected a date",
         "table.csv:5: expected a name or number as `patient`",
-        "2 rows could not be read",
+        "2 rows that could not be read",
         "2 codes in another notation",
         "1 codes that could be any or none",
         "1 appointments without complaints and tests",

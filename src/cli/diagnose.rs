@@ -2,21 +2,25 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write, stdout},
+    io::{BufRead, BufReader},
     path::PathBuf,
     process::ExitCode,
     time::Instant,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{DONE, FINISHED_WITH_FAILURES, load_catalog, table::readable};
+use super::{
+    DONE, FINISHED_WITH_FAILURES, load_catalog,
+    table::{readable, tell_faults},
+};
 use crate::{
     catalog::Catalog,
     config::Device,
+    corpus::{Done, IdSet, Sink},
     diagnosis::{
-        Chart, History, Split,
+        Chart, Faults, History, Split,
         evidence::Evidence,
         group::Groups,
         model::{DiagnosisModel, score},
@@ -37,6 +41,7 @@ const CHUNK: usize = 256;
 #[command(after_long_help = "\
 Reads a table of appointments as `noso diagnosis build` does; conclusion and codes of the appointment itself are not looked at.
 Writes a JSON object a line: patient, id, codes by probability, and with --explain what weighed most for those that are chosen.
+Patients come in an order of their own (by a hash of their names), the appointments of each by time.
 
 Examples
 
@@ -52,7 +57,7 @@ pub struct Args {
     /// Name of a field's column, such as `tests=examination` (may be given several times)
     #[arg(long, value_name = "FIELD=COLUMN")]
     column: Vec<String>,
-    /// Predict every appointment, not only each patient's last
+    /// Predict every appointment, not only each patient's last (those of one time are all the last)
     #[arg(long)]
     all: bool,
     /// Codes that are told in any case, chosen or not
@@ -64,6 +69,9 @@ pub struct Args {
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Go on with an output that was cut off: appointments in it are not predicted again
+    #[arg(long, requires = "output")]
+    resume: bool,
     /// Catalogue that titles are taken from [default: the shipped one]
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
@@ -110,22 +118,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let appointments = Appointments::open(&args.table, &columns)?;
     let model = DiagnosisModel::load(&args.model, &device(args.device)?)?;
     let catalog = load_catalog(args.catalog.as_deref())?;
-    let mut output: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(BufWriter::new(File::create(path).map_err(|e| Error::write(path, e))?)),
-        None => Box::new(stdout().lock()),
-    };
-    let mut rejected = 0;
+    let (mut output, Done { ids: done, .. }) = Sink::open(args.output.as_deref(), args.resume.then_some(scan))?;
+    let (mut rejected, mut faults) = (0, Faults::default());
     let scratch = tempfile::tempdir().map_err(|e| Error::write(std::env::temp_dir(), e))?;
     let groups = Groups::spread(readable(appointments, &mut rejected), scratch.path())?;
-    let run = Run { args, model: &model, catalog: &catalog };
+    let run = Run { args, model: &model, catalog: &catalog, done };
     let (started, bar) = (Instant::now(), bar());
     let mut count = 0;
     for part in groups.parts() {
         let (mut waiting, mut wanted) = (Vec::new(), 0);
         for patient in groups.read(part)? {
             // No part of theirs counts here.
-            let history = History::new(patient, &Split { validation: 0.0, test: 0.0, seed: 0 }, &catalog).0;
-            wanted += if args.all { history.visits.len() } else { 1 };
+            let (history, met) = History::new(patient, &Split { validation: 0.0, test: 0.0, seed: 0 }, &catalog);
+            faults += met;
+            wanted += run.wanted(&history).count();
             waiting.push(history);
             if wanted >= CHUNK {
                 count += run.predict(&std::mem::take(&mut waiting), &mut output)?;
@@ -136,10 +142,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         count += run.predict(&waiting, &mut output)?;
         bar.set_position(count as u64);
     }
-    output.flush().map_err(|e| run.unwritten(e))?;
+    output.finish()?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("{count} appointments predicted; {seconds:.2} s, {:.1} a second", count as f64 / seconds.max(1e-9));
+    faults.rejected = rejected;
+    tell_faults(&faults);
+    faults.check(&args.table)?;
     Ok(if rejected > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
 }
 
@@ -148,22 +157,52 @@ fn bar() -> ProgressBar {
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
+/// Reads an output that was cut off up to its first line that is not whole.
+fn scan(mut file: BufReader<File>) -> std::io::Result<Done> {
+    #[derive(Deserialize)]
+    struct Said {
+        patient: String,
+        id: String,
+    }
+    let (mut done, mut line) = (Done::default(), Vec::new());
+    loop {
+        line.clear();
+        file.read_until(b'\n', &mut line)?;
+        let whole = line.ends_with(b"\n").then(|| serde_json::from_slice::<Said>(&line).ok()).flatten();
+        let Some(Said { patient, id }) = whole else { return Ok(done) };
+        done.ids.insert(&name(&patient, &id));
+        done.length += line.len() as u64;
+    }
+}
+
+/// Names an appointment among all.
+fn name(patient: &str, id: &str) -> String {
+    format!("{patient}\u{1f}{id}")
+}
+
 struct Run<'a> {
     args: &'a Args,
     model: &'a DiagnosisModel,
     catalog: &'a Catalog,
+    /// Appointments that the output holds already.
+    done: IdSet,
 }
 
 impl Run<'_> {
+    /// Returns the places of a history's appointments that are still to be predicted.
+    fn wanted(&self, history: &History) -> impl Iterator<Item = usize> {
+        let first = if self.args.all { 0 } else { history.earlier(history.visits.len().saturating_sub(1)) };
+        let is_new = |at: &usize| !self.done.contains(&name(&history.patient, &history.visits[*at].id));
+        (first..history.visits.len()).filter(is_new)
+    }
+
     /// Predicts the wanted appointments of some histories and writes a line for each; returns how many there were.
-    fn predict(&self, histories: &[History], output: &mut dyn Write) -> Result<usize> {
+    fn predict(&self, histories: &[History], output: &mut Sink) -> Result<usize> {
         let reader = self.model.reader();
         let charts = histories.iter().map(|history| reader.chart(history)).collect::<Result<Vec<Chart>>>()?;
         let mut wanted: Vec<(usize, usize)> = Vec::new();
         for (number, history) in histories.iter().enumerate() {
-            let last = history.visits.len().saturating_sub(1);
-            let first = if self.args.all { 0 } else { last };
-            wanted.extend((first..history.visits.len()).map(|at| (number, at)));
+            wanted.extend(self.wanted(history).map(|at| (number, at)));
         }
         let tokens = |number: usize| reader.length(&charts[wanted[number].0], wanted[number].1);
         let sequence = |number: usize| reader.sequence(&charts[wanted[number].0], wanted[number].1);
@@ -178,8 +217,10 @@ impl Run<'_> {
                 cut: sequence(number)?.cut,
                 codes: self.codes(history, at, logits)?,
             };
-            let line = serde_json::to_string(&prediction).map_err(|e| self.unwritten(e.into()))?;
-            writeln!(output, "{line}").map_err(|e| self.unwritten(e))?;
+            let mut line =
+                serde_json::to_vec(&prediction).map_err(|e| Error::write(&history.visits[at].id, e.into()))?;
+            line.push(b'\n');
+            output.append(&line)?;
         }
         Ok(wanted.len())
     }
@@ -215,12 +256,5 @@ impl Run<'_> {
             }
         };
         Ok(told.into_iter().map(predicted).collect())
-    }
-
-    fn unwritten(&self, error: std::io::Error) -> Error {
-        match &self.args.output {
-            Some(path) => Error::write(path, error),
-            None => Error::write("standard output", error),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::diagnosis::{Appointment, table::Appointments};
+use crate::diagnosis::{Appointment, Faults, table::Appointments};
 
 /// Faults told one by one; the rest is counted.
 pub(super) const SHOWN: u64 = 10;
@@ -20,6 +20,13 @@ pub(super) fn readable(appointments: Appointments, rejected: &mut u64) -> impl I
         })
         .ok()
     })
+}
+
+/// Says what was met in a table, each kind of fault that there was.
+pub(super) fn tell_faults(faults: &Faults) {
+    for (count, what) in faults.told() {
+        eprintln!("  {count:>8} {what}");
+    }
 }
 
 fn spinner(what: &str) -> ProgressBar {

@@ -33,7 +33,7 @@ fn take_digits<'t>(text: &mut &'t str) -> &'t str {
 
 /// A set of ids that takes no memory for ids that count up by one, and nine bytes or so for any other.
 #[derive(Debug, Default)]
-pub(super) struct IdSet {
+pub(crate) struct IdSet {
     /// Numbers from `first` up to and without `end`.
     first: u64,
     end: u64,
@@ -42,7 +42,7 @@ pub(super) struct IdSet {
 
 impl IdSet {
     /// Adds an id; `false` if it was there.
-    pub(super) fn insert(&mut self, id: &str) -> bool {
+    pub(crate) fn insert(&mut self, id: &str) -> bool {
         let Some(number) = plain_number(id) else { return self.hashes.insert(xxh3_64(id.as_bytes())) };
         if self.contains(id) {
             return false;
@@ -58,7 +58,7 @@ impl IdSet {
     }
 
     /// Tells whether an id was added.
-    pub(super) fn contains(&self, id: &str) -> bool {
+    pub(crate) fn contains(&self, id: &str) -> bool {
         plain_number(id).is_some_and(|number| (self.first..self.end).contains(&number))
             || self.hashes.contains(&xxh3_64(id.as_bytes()))
     }

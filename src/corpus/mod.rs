@@ -19,3 +19,8 @@ pub use offsets::Offsets;
 pub use read::{Documents, ReadOptions, Source};
 pub use report::{Fault, Outcome, RepairReport};
 pub use write::{Entry, Lookup, WriteOptions, Writer, create};
+#[cfg(feature = "neural")]
+pub(crate) use {
+    ids::IdSet,
+    write::{Done, Sink},
+};

@@ -25,6 +25,15 @@ const HISTORIES: &str = "histories.jsonl";
 /// Codes that the coder found, in the same order.
 const LINKED: &str = "linked.jsonl";
 
+/// How far the coding of conclusions is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coded {
+    /// Patients whose conclusions are coded.
+    pub patients: u64,
+    /// Conclusions of theirs that could not be.
+    pub failed: u64,
+}
+
 /// A folder of histories, with or without their linked codes.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -87,19 +96,27 @@ impl Dataset {
         self.linked_path().exists()
     }
 
-    /// Counts the patients whose conclusions are coded.
+    /// Counts the patients whose conclusions are coded, and the conclusions of theirs that could not be.
     ///
     /// # Errors
     /// - [`Error::Read`].
-    pub fn count_linked(&self) -> Result<u64> {
+    pub fn count_linked(&self) -> Result<Coded> {
+        let mut coded = Coded::default();
         if !self.has_linked() {
-            return Ok(0);
+            return Ok(coded);
         }
-        self.linked()?.try_fold(0, |count, line| line.map(|_| count + 1)).or_else(|error| match error {
-            // A line that broke off is the last, and not counted.
-            Error::Parse { line, .. } => Ok(line as u64 - 1),
-            other => Err(other),
-        })
+        for line in self.linked()? {
+            match line {
+                Ok(linked) => {
+                    coded.patients += 1;
+                    coded.failed += linked.codes.iter().filter(|codes| codes.is_none()).count() as u64;
+                }
+                // A line that broke off is the last, and not counted.
+                Err(Error::Parse { .. }) => break,
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(coded)
     }
 
     /// Goes through histories and their linked codes side by side.

@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::{
     History,
-    input::{InputSettings, Kind, Section, past_sections},
+    input::{InputSettings, Kind, Section, head, past_sections},
     sequence::Place,
 };
 
-/// What speaks for a code, the strongest first. Weights are shares of what all words of all appointments weigh, for and against:
-/// positive ones speak for the code.
+/// What speaks for a code, the strongest first. Weights are shares of what all words of all appointments, sex and age weigh, for and
+/// against: positive ones speak for the code.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evidence {
     /// Appointments.
     pub appointments: Vec<AppointmentWeight>,
-    /// Words.
+    /// Words of the records, without headings and dates of ours.
     pub spans: Vec<SpanWeight>,
 }
 
@@ -36,7 +36,7 @@ pub struct SpanWeight {
     pub id: String,
     /// Section of the appointment.
     pub section: Kind,
-    /// The word as it is written.
+    /// The word as it is written, without punctuation around it.
     pub text: String,
     /// Share, negative where it speaks against the code.
     pub weight: f32,
@@ -49,7 +49,9 @@ impl Evidence {
         let mut visits: BTreeMap<usize, f32> = BTreeMap::new();
         let mut words: Vec<(Place, f32)> = Vec::new();
         for (place, weight) in tokens {
-            *visits.entry(place.visit).or_default() += weight / all;
+            if place.kind != Kind::Patient {
+                *visits.entry(place.visit).or_default() += weight / all;
+            }
             match words.last_mut() {
                 Some((word, sum)) if is_next_piece(word, place) => {
                     word.bytes.end = place.bytes.end;
@@ -64,17 +66,25 @@ impl Evidence {
             .collect();
         appointments.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         appointments.truncate(most);
-        words.retain(|(place, _)| !place.bytes.is_empty());
-        words.sort_by(|a, b| b.1.total_cmp(&a.1));
-        words.truncate(most);
-        let span = |(place, weight): (Place, f32)| {
-            let sections = past_sections(history, place.visit, settings);
-            let section = sections.iter().find(|section: &&Section| section.kind == place.kind);
-            let text = section.and_then(|section| section.text.get(place.bytes)).unwrap_or_default().to_owned();
-            SpanWeight { id: history.visits[place.visit].id.clone(), section: place.kind, text, weight }
+        let mut sections: BTreeMap<usize, Vec<Section>> = BTreeMap::new();
+        let mut span = |(place, weight): (Place, f32)| {
+            let sections = sections.entry(place.visit).or_insert_with(|| told(history, place.visit, settings));
+            let section = sections.iter().find(|section| section.kind == place.kind)?;
+            let is_said = place.bytes.start >= section.heading;
+            let text = section.text.get(place.bytes)?.trim_matches(|c: char| !c.is_alphanumeric());
+            let (id, text) = (history.visits[place.visit].id.clone(), text.to_owned());
+            (is_said && !text.is_empty()).then_some(SpanWeight { id, section: place.kind, text, weight })
         };
-        Self { appointments, spans: words.into_iter().map(span).collect() }
+        let mut spans: Vec<SpanWeight> = words.into_iter().filter_map(&mut span).collect();
+        spans.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        spans.truncate(most);
+        Self { appointments, spans }
     }
+}
+
+/// Returns what may be told of an appointment, sex and age among it.
+fn told(history: &History, at: usize, settings: &InputSettings) -> Vec<Section> {
+    [vec![head(history, at)], past_sections(history, at, settings)].concat()
 }
 
 fn is_next_piece(word: &Place, place: &Place) -> bool {

@@ -1,5 +1,7 @@
 //! Histories: a patient's appointments come in, in any order, and leave in the order of time, their codes read.
 
+use std::path::Path;
+
 use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -9,7 +11,11 @@ use super::{
     leak,
     notation::{self, Reading},
 };
-use crate::{catalog::Catalog, icd::IcdCode};
+use crate::{
+    catalog::Catalog,
+    error::{Error, Result},
+    icd::IcdCode,
+};
 
 /// A patient's appointments in the order of time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +88,8 @@ impl Split {
 /// What was met in appointments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
+    /// Rows of the table that could not be read; left out.
+    pub rejected: u64,
     /// Patients.
     pub patients: u64,
     /// Their appointments.
@@ -108,6 +116,7 @@ pub struct Faults {
 
 impl std::ops::AddAssign for Faults {
     fn add_assign(&mut self, other: Self) {
+        self.rejected += other.rejected;
         self.patients += other.patients;
         self.appointments += other.appointments;
         self.codes_repaired += other.codes_repaired;
@@ -123,9 +132,22 @@ impl std::ops::AddAssign for Faults {
 }
 
 impl Faults {
+    /// Sees that a table holds an appointment at all.
+    ///
+    /// # Errors
+    /// - [`Error::Parse`] if it holds none.
+    pub fn check(&self, table: &Path) -> Result<()> {
+        if self.appointments > 0 {
+            return Ok(());
+        }
+        let got = format!("none, and {} rows that cannot be read", self.rejected);
+        Err(Error::Parse { what: "table", path: table.to_owned(), line: 1, expected: "appointments".into(), got })
+    }
+
     /// Tells what was met and what became of it, each kind of which there was any: a count and what it counts.
     pub fn told(&self) -> impl Iterator<Item = (u64, &'static str)> {
         [
+            (self.rejected, "rows that could not be read: left out"),
             (self.codes_repaired, "codes in another notation: put right"),
             (self.codes_unknown, "codes that the catalogue does not have: kept"),
             (self.codes_unreadable, "codes that could be any or none: left out"),

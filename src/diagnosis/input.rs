@@ -26,6 +26,8 @@ impl Default for InputSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// Sex, and age at the present appointment.
+    Patient,
     /// Complaints and anamnesis.
     Complaints,
     /// Tests and examinations.
@@ -45,6 +47,8 @@ pub struct Section {
     pub kind: Kind,
     /// The text, with its heading; the first of an appointment begins with the date.
     pub text: String,
+    /// Bytes of date and heading.
+    pub heading: usize,
 }
 
 /// What a model is shown of a patient at an appointment.
@@ -63,7 +67,7 @@ impl Input {
         let mut sections: Vec<Section> =
             (0..history.earlier(at)).flat_map(|visit| past_sections(history, visit, settings)).collect();
         sections.extend(present_sections(history, at));
-        Self { head: head(history, at), sections }
+        Self { head: head(history, at).text, sections }
     }
 
     /// Returns all of it as one text, a section a line.
@@ -78,10 +82,11 @@ impl Input {
 }
 
 /// Tells sex, and age at an appointment.
-pub(super) fn head(history: &History, at: usize) -> String {
+pub(super) fn head(history: &History, at: usize) -> Section {
     let sex = history.sex.map(|sex| if sex == Sex::Female { "женщина" } else { "мужчина" });
     let age = history.visits[at].age.map(|age| format!("возраст {age}"));
-    sex.into_iter().chain(age.as_deref()).collect::<Vec<_>>().join(", ")
+    let text = sex.into_iter().chain(age.as_deref()).collect::<Vec<_>>().join(", ");
+    Section { visit: at, kind: Kind::Patient, text, heading: 0 }
 }
 
 /// Returns what is told of an appointment while it is the present one: the first of its [`past_sections`].
@@ -113,14 +118,16 @@ fn sections(place: usize, visit: &Visit, told: &[(Kind, &str)]) -> Vec<Section> 
             let _ = write!(text, "{}. ", date.format("%d.%m.%Y"));
         }
         let heading = match kind {
+            Kind::Patient => "",
             Kind::Complaints => "Жалобы: ",
             Kind::Tests => "Обследование: ",
             Kind::Conclusion => "Заключение: ",
             Kind::Codes => "Коды: ",
         };
         text += heading;
+        let heading = text.len();
         text += said.trim();
-        sections.push(Section { visit: place, kind, text });
+        sections.push(Section { visit: place, kind, text, heading });
     }
     sections
 }

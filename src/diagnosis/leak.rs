@@ -12,11 +12,12 @@ pub fn cut(text: &str, conclusion: &str, codes: &[IcdCode]) -> (String, bool) {
     let mut kept = text.to_owned();
     let conclusion = conclusion.trim();
     if conclusion.chars().filter(|c| c.is_alphabetic()).count() >= LEAST_LETTERS {
-        kept = without(&kept, conclusion, small, |_, _| true);
+        kept = without(&kept, &[conclusion], small, |_, _| true);
     }
-    for code in codes {
-        kept = without(&kept, code.as_str(), notation::as_latin, stands_alone);
-        kept = without(&kept, &code.as_str().replace('.', ""), notation::as_latin, stands_alone);
+    if !codes.is_empty() {
+        let bare: Vec<String> = codes.iter().map(|code| code.as_str().replace('.', "")).collect();
+        let written: Vec<&str> = codes.iter().map(IcdCode::as_str).chain(bare.iter().map(String::as_str)).collect();
+        kept = without(&kept, &written, notation::as_latin, stands_alone);
     }
     let is_cut = kept.len() < text.len();
     (kept, is_cut)
@@ -26,21 +27,25 @@ fn small(letter: char) -> char {
     letter.to_lowercase().next().unwrap_or(letter)
 }
 
-/// Cuts a phrase out wherever it stands, letters compared as `fold` has them, if what lies before and behind it `allows` it.
-fn without(text: &str, phrase: &str, fold: fn(char) -> char, allows: fn(&[char], &[char]) -> bool) -> String {
+/// Cuts phrases out wherever they stand, letters compared as `fold` has them, if what lies before and behind them `allows` it.
+fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, allows: fn(&[char], &[char]) -> bool) -> String {
     let letters: Vec<char> = text.chars().map(fold).collect();
-    let phrase: Vec<char> = phrase.chars().map(fold).collect();
+    let phrases: Vec<Vec<char>> = phrases.iter().map(|phrase| phrase.chars().map(fold).collect()).collect();
     let mut kept = String::with_capacity(text.len());
     let mut rest = text.chars();
     let mut at = 0;
     while at < letters.len() {
         let (before, behind) = letters.split_at(at);
-        if !phrase.is_empty() && behind.starts_with(&phrase) && allows(before, &behind[phrase.len()..]) {
-            rest.by_ref().take(phrase.len()).for_each(drop);
-            at += phrase.len();
-        } else {
-            kept.extend(rest.next());
-            at += 1;
+        let stands = |phrase: &&Vec<char>| behind.starts_with(phrase) && allows(before, &behind[phrase.len()..]);
+        match phrases.iter().find(stands) {
+            Some(phrase) => {
+                rest.by_ref().take(phrase.len()).for_each(drop);
+                at += phrase.len();
+            }
+            None => {
+                kept.extend(rest.next());
+                at += 1;
+            }
         }
     }
     kept
@@ -65,6 +70,7 @@ mod tests {
             ("одышка. ИБС, постинфарктный кардиосклероз (I25.2)", "одышка.  ()"),
             ("код I252; был J06, не J06.9 и не XJ06", "код ; был , не J06.9 и не XJ06"),
             ("и25.2, Ибс, ПОСТИНФАРКТНЫЙ кардиосклероз; i252", ", ; "),
+            ("J06J06 и i25.2i252", "J06J06 и i25.2i252"),
             ("одышка при ходьбе", "одышка при ходьбе"),
         ] {
             assert_eq!(cut(text, conclusion, &codes), (expected.to_owned(), text != expected), "{text}");

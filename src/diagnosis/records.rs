@@ -9,10 +9,11 @@ use super::{
     History, Linked, Part,
     dataset::Dataset,
     labels::{Codes, LabelSet},
+    leak,
     manual::Manual,
     sequence::{Chart, Reader, Sequence},
 };
-use crate::{data::CodeSet, error::Result, icd::IcdCode};
+use crate::{data::CodeSet, error::Result, icd::IcdCode, nn::fit::fingerprint};
 
 /// Histories read at a time.
 const CHUNK: usize = 512;
@@ -30,6 +31,8 @@ pub struct Records {
     pub test: Vec<Record>,
     /// Appointments, of any part, that manual codes were found for.
     pub manual_found: usize,
+    /// Appointments that held codes which the coder found, in complaints or tests: they are cut out, as those that the doctor typed were before.
+    pub leaks: usize,
 }
 
 /// An appointment whose codes are to be predicted.
@@ -71,8 +74,9 @@ impl Records {
     /// Reads a dataset. Appointments without a code of the label sets that are asked for teach nothing and are left out.
     ///
     /// # Errors
-    /// Those of the dataset and the tokenizer.
+    /// - [`Error::Setting`](crate::error::Error::Setting) if not even sex and age fit; those of the dataset and the tokenizer.
     pub fn read(dataset: &Dataset, reader: &Reader<'_>, wanted: &Wanted<'_>) -> Result<Self> {
+        reader.check()?;
         let codes = match wanted.labels {
             Some(set) => gather(dataset, set)?,
             None => Codes::gather(dataset)?,
@@ -80,15 +84,16 @@ impl Records {
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
         let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
-        let mut records = Self { classes, charts: Arc::default(), train, validation, test, manual_found: 0 };
+        let mut records = Self { classes, charts: Arc::default(), train, validation, test, manual_found: 0, leaks: 0 };
         let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
-            let some: Vec<(History, Linked)> = pairs.by_ref().take(CHUNK).collect::<Result<_>>()?;
+            let mut some: Vec<(History, Linked)> = pairs.by_ref().take(CHUNK).collect::<Result<_>>()?;
             if some.is_empty() {
                 records.charts = Arc::new(charts);
                 return Ok(records);
             }
+            records.leaks += some.par_iter_mut().map(|(history, linked)| cut_found(history, linked)).sum::<usize>();
             let read = some.par_iter().map(|(history, _)| reader.chart(history)).collect::<Result<Vec<_>>>()?;
             for ((history, linked), number) in some.iter().zip(charts.len()..) {
                 let sets = codes.label_sets(history, linked);
@@ -158,12 +163,18 @@ impl Records {
             validation: self.validation.iter().map(mix).collect(),
             test: self.test.clone(),
             manual_found: self.manual_found,
+            leaks: self.leaks,
         }
     }
 
     /// Keeps some records of the test alone, by their ascending numbers.
     pub fn keep_test(&mut self, numbers: &[usize]) {
         self.test = numbers.iter().filter_map(|&number| self.test.get(number).cloned()).collect();
+    }
+
+    /// Returns a hash of all that can be learnt and measured: texts, as tokens, and labels.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint((&self.charts, &self.classes, &self.train, &self.validation, &self.test))
     }
 
     /// Returns how many tokens a record's input has.
@@ -198,6 +209,19 @@ impl Records {
             .for_each(|&class| counts[class as usize] += 1);
         counts
     }
+}
+
+/// Cuts the codes that the coder found out of complaints and tests; returns the number of appointments that held any.
+fn cut_found(history: &mut History, linked: &Linked) -> usize {
+    let mut count = 0;
+    for (visit, found) in history.visits.iter_mut().zip(&linked.codes) {
+        let found: Vec<IcdCode> = found.iter().flatten().cloned().collect();
+        let (complaints, cut) = leak::cut(&visit.complaints, "", &found);
+        let (tests, cut_too) = leak::cut(&visit.tests, "", &found);
+        (visit.complaints, visit.tests) = (complaints, tests);
+        count += usize::from(cut || cut_too);
+    }
+    count
 }
 
 /// Histories and their linked codes.

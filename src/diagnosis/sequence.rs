@@ -5,9 +5,12 @@ use super::{
     input::{InputSettings, Kind, Section, head, past_sections, present_sections},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     nn::{Packed, bert::BertConfig, tokenizer::Tokenizer},
 };
+
+/// What is told of any patient, at the longest.
+const LONGEST_HEAD: &str = "женщина, возраст 100";
 
 /// Turns histories into tokens.
 #[derive(Clone, Copy)]
@@ -51,13 +54,13 @@ impl Sequence<u32> {
 }
 
 /// A history as tokens, each appointment's texts once however many inputs they are part of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Chart {
     visits: Vec<Tokens>,
 }
 
 /// Tokens of an appointment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 struct Tokens {
     head: Vec<u32>,
     all: Vec<u32>,
@@ -68,6 +71,16 @@ struct Tokens {
 }
 
 impl Reader<'_> {
+    /// Sees that sex and age fit, and a token more.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] if they do not.
+    pub fn check(&self) -> Result<()> {
+        let least = self.ids(LONGEST_HEAD)?.len() + 4;
+        let expected = format!("at least {least}, of which sex and age take {}", least - 4);
+        check_setting(self.max_tokens >= least, "max_tokens", &expected, self.max_tokens)
+    }
+
     /// Reads a history.
     ///
     /// # Errors
@@ -80,7 +93,7 @@ impl Reader<'_> {
         let visit = |at: usize| -> Result<Tokens> {
             let present = present_sections(history, at);
             let rest = past_sections(history, at, &self.settings).split_off(present.len());
-            let (mut all, head) = (of(present)?, self.ids(&head(history, at))?);
+            let (mut all, head) = (of(present)?, self.ids(&head(history, at).text)?);
             let present = all.len();
             all.extend(of(rest)?);
             Ok(Tokens { head, all, present, earlier: history.earlier(at) })
@@ -121,7 +134,7 @@ impl Reader<'_> {
             });
             Ok(parts.collect::<Result<Vec<_>>>()?.concat())
         };
-        let head: Vec<_> = self.ids(&head(history, at))?.into_iter().map(|id| (id, None)).collect();
+        let head = of(&[head(history, at)])?;
         let past = (0..history.earlier(at)).map(|visit| of(&past_sections(history, visit, &self.settings)));
         let past = past.collect::<Result<Vec<_>>>()?;
         let past: Vec<&[_]> = past.iter().map(Vec::as_slice).collect();

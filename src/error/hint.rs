@@ -75,6 +75,7 @@ impl Error {
                 };
                 format!("{cure}{}", told("the best weights so far are in", best))
             }
+            Self::Interrupted { .. } => "run the same command again to go on".into(),
             Self::Stopped { .. } => "run the same command with --resume to go on".into(),
             Self::Checkpoint { hint, .. } => (*hint).into(),
             Self::Memory { lower, .. } => format!("lower {lower}"),

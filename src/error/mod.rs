@@ -239,6 +239,12 @@ pub enum Error {
         /// Where to go on from.
         checkpoint: PathBuf,
     },
+    /// Work that a later run of the same command goes on with was asked to stop.
+    #[error("stopped while {what}; what is done is kept")]
+    Interrupted {
+        /// What was being done.
+        what: &'static str,
+    },
     /// A training run cannot go on from its checkpoint.
     #[error("cannot go on from {}: {reason}", path.display())]
     Checkpoint {

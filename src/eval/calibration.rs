@@ -2,7 +2,7 @@
 //!
 //! A pair whose confidence is not a number is left out everywhere here.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How pairs are laid into bins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Binning {
 }
 
 /// A row of a reliability table.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// Lowest confidence in the bin.
     pub lowest: f64,

@@ -79,11 +79,14 @@ fn a_trained_model_predicts_every_appointment_and_says_what_weighed() {
             chosen += 1;
             assert!(!spans.is_empty() && spans.len() <= 8);
             for span in spans {
-                // What is said of the present appointment comes from its complaints and tests alone.
+                // What is said of the present appointment comes from its complaints, tests, sex and age alone.
                 let is_present = span["id"] == prediction["id"];
                 let section = span["section"].as_str().unwrap();
-                assert!(!is_present || ["complaints", "tests"].contains(&section), "{span}");
-                assert!(!span["text"].as_str().unwrap().trim().is_empty(), "{span}");
+                assert!(!is_present || ["patient", "complaints", "tests"].contains(&section), "{span}");
+                let text = span["text"].as_str().unwrap();
+                assert!(text.starts_with(char::is_alphanumeric) && text.ends_with(char::is_alphanumeric), "{span}");
+                let is_ours = ["Жалобы", "Обследование", "Заключение", "Коды"].contains(&text);
+                assert!(!is_ours, "{span}");
             }
         }
     }
@@ -136,8 +139,27 @@ fn awkward_patients_are_predicted_and_awkward_models_refused() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let mut said: Vec<Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     said.sort_by_key(|one| one["patient"].to_string());
-    assert_eq!((said.len(), &said[1]["earlier"], &said[0]["earlier"]), (3, &json!(0), &json!(0)));
-    assert!(said[2]["earlier"].as_u64().unwrap() > 480 && said[2]["cut"].as_u64().unwrap() > 1000, "{}", said[2]);
+    // Three of the 500 were on the last day.
+    assert_eq!((said.len(), &said[1]["earlier"], &said[0]["earlier"]), (5, &json!(0), &json!(0)));
+    assert!(said[2..].iter().all(|one| one["earlier"] == 497 && one["cut"].as_u64().unwrap() > 1000), "{}", said[2]);
+    assert!(done.stderr.contains("1 appointments without complaints and tests"), "{}", done.stderr);
+
+    // Cut off in its second line, and gone on with.
+    let to_file = |more: &[&str]| {
+        let asked = ["diagnose", "--model", "model", "--table", "new.csv", "--explain", "--output", "said.jsonl"];
+        run(folder.path(), &[&asked, more].concat())
+    };
+    let whole = done.stdout;
+    let end = whole.find('\n').unwrap() + 30;
+    fs::write(folder.path().join("said.jsonl.partial"), &whole.as_bytes()[..end]).unwrap();
+    let rest = to_file(&["--resume"]);
+    assert!(rest.code == Some(0) && rest.stderr.contains("4 appointments predicted"), "{}", rest.stderr);
+    assert!(fs::read_to_string(folder.path().join("said.jsonl")).unwrap() == whole);
+    let again = to_file(&["--resume"]);
+    assert!(again.code == Some(0) && again.stderr.contains("0 appointments predicted"), "{}", again.stderr);
+    fs::write(folder.path().join("empty.csv"), &rows[0]).unwrap();
+    let empty = run(folder.path(), &["diagnose", "--model", "model", "--table", "empty.csv"]);
+    assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);
 
     let told = run(folder.path(), &["diagnose", "--model", "data", "--table", "new.csv"]);
     assert!(told.code == Some(1) && told.stderr.contains("config.json"), "{}", told.stderr);

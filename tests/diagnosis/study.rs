@@ -2,6 +2,10 @@
 
 use std::{fs, path::Path};
 
+use noso::{
+    experiment::study::{StudySettings, StudyWatch, run},
+    nn::fit::Watch,
+};
 use serde_json::Value;
 
 use super::{lines, noso, simulate};
@@ -69,7 +73,7 @@ fn a_study_of_simulated_records_leaves_its_page_and_what_is_done_is_not_done_aga
     write(folder.path(), "study.toml", "[simulate]\npatients = 51\n[split]\nvalidation = 0.2\ntest = 0.2\n");
     let other = study(&[]);
     assert!(
-        other.code == Some(1) && other.stderr.contains("settings, table and manual codes of the study"),
+        other.code == Some(1) && other.stderr.contains("settings, table, manual codes and encoder of the study"),
         "{}",
         other.stderr
     );
@@ -97,11 +101,114 @@ fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
     let more: Vec<String> = truth.iter().take(90).map(Value::to_string).collect();
     fs::write(folder.path().join("hospital/manual.jsonl"), more.join("\n")).unwrap();
     let again = noso(folder.path(), &["study", "--config", "./study.toml", "--output", "out"]);
-    assert!(again.code == Some(1) && again.stderr.contains("manual codes of the study"), "{}", again.stderr);
+    assert!(
+        again.code == Some(1) && again.stderr.contains("manual codes and encoder of the study"),
+        "{}",
+        again.stderr
+    );
     fs::write(folder.path().join("hospital/manual.jsonl"), "{\"id\": 1}").unwrap();
     let broken = noso(folder.path(), &["study", "--config", "study.toml", "--output", "new"]);
     assert!(broken.code == Some(1) && broken.stderr.contains("manual.jsonl:1:"), "{}", broken.stderr);
     assert!(!folder.path().join("new").exists());
+}
+
+#[test]
+fn what_could_not_be_read_is_on_the_page_and_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    simulate(folder.path(), "hospital", &["--patients", "40", "--format", "csv"]);
+    let table = folder.path().join("hospital/appointments.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    let header = text.lines().next().unwrap();
+    // A row without a date that can be read, and a patient whose complaints give away what the coder finds and the doctor did not type.
+    let of = |column: &str| match column {
+        "id" => "new1",
+        "patient" => "new",
+        "date" => "2024-01-01",
+        "complaints" => "просит открыть больничный, J00, кашель",
+        "conclusion" => "Острая инфекция верхних дыхательных путей неуточненная",
+        "codes" => "Z00.0",
+        _ => "",
+    };
+    let row: Vec<String> = header.split(',').map(|column| format!("\"{}\"", of(column))).collect();
+    let row = row.join(",");
+    fs::write(&table, format!("{text}{row}\n{}\n", row.replace("2024-01-01", "nie"))).unwrap();
+    let records = "[records]\ntable = \"hospital/appointments.csv\"\nmanual = \"hospital/manual.jsonl\"\n";
+    let truth = fs::read_to_string(folder.path().join("hospital/truth.jsonl")).unwrap();
+    let known: Vec<&str> = truth.lines().take(60).collect();
+    fs::write(folder.path().join("hospital/manual.jsonl"), known.join("\n")).unwrap();
+    write(folder.path(), "study.toml", records);
+    let study = || noso(folder.path(), &["study", "--config", "study.toml", "--output", "out"]);
+    for run in [study(), study()] {
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        let page = fs::read_to_string(folder.path().join("out/index.html")).unwrap();
+        for told in
+            ["<li>1 rows that could not be read: left out", "<li>1 appointments held codes that the coder found"]
+        {
+            assert!(page.contains(told), "{told}\n{page}");
+        }
+        let sources = &outcome(&folder.path().join("out"))["sources"];
+        assert!(["table", "manual codes", "catalogue", "coder: ner"].iter().all(|name| sources[name].is_string()));
+    }
+    fs::write(&table, header).unwrap();
+    let empty = noso(folder.path(), &["study", "--config", "study.toml", "--output", "empty"]);
+    assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);
+    let empty = noso(folder.path(), &["build", "--table", "hospital/appointments.csv", "--output", "data"]);
+    assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);
+}
+
+/// Asks a study to stop once a stage, named by its first words, has done something.
+struct Stopper {
+    at: &'static str,
+    stage: String,
+    done: u64,
+}
+
+impl Stopper {
+    fn at(at: &'static str) -> Self {
+        Self { at, stage: String::new(), done: 0 }
+    }
+}
+
+impl Watch for Stopper {
+    fn stop(&self) -> bool {
+        self.stage.starts_with(self.at) && (self.done > 0 || self.at == "training")
+    }
+}
+
+impl StudyWatch for Stopper {
+    fn stage(&mut self, said: &str, _: Option<u64>) {
+        (self.stage, self.done) = (said.to_owned(), 0);
+    }
+
+    fn advance(&mut self, count: u64) {
+        self.done += count;
+    }
+
+    fn warn(&mut self, warning: String) {
+        panic!("{warning}");
+    }
+}
+
+#[test]
+fn a_study_stops_in_every_long_stage_and_goes_on_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "study.toml", "[simulate]\npatients = 120\n[split]\nvalidation = 0.2\ntest = 0.2\n");
+    let settings = StudySettings::load(&folder.path().join("study.toml")).unwrap();
+    let out = folder.path().join("out");
+    let study = |at| run(&settings, &out, "", &mut Stopper::at(at)).unwrap_err().to_string();
+    let coded = || fs::read_to_string(out.join("data/linked.jsonl")).map_or(0, |text| text.lines().count());
+    let histories = out.join("data/histories.jsonl");
+    let told = study("reading the table");
+    assert!(told.contains("reading the table") && !histories.exists(), "{told}");
+    let told = study("coding");
+    let all = fs::read_to_string(histories).unwrap().lines().count();
+    assert!(told.contains("coding the conclusions") && (1..all).contains(&coded()), "{told}: {} of {all}", coded());
+    let told = study("training");
+    assert!(told.contains("stopped after step 1 of") && coded() == all, "{told}");
+
+    let held = fs::File::open(&out).unwrap();
+    held.lock().unwrap();
+    assert!(study("training").contains("another run"));
 }
 
 #[test]
@@ -110,6 +217,7 @@ fn settings_that_make_no_study_are_told_with_their_place() {
     for (text, told) in [
         ("[simulate]\npatients = 9\npatient = 8\n", "study.toml:4: expected"),
         ("", "either [records] or [simulate]"),
+        ("[simulate]\npatients = 9\n[split]\ntest = 0.1\n[coder]\npipeline = \"none\"\n", "none"),
         ("[simulate]\npatients = 9\n", "split.test"),
         ("[simulate]\npatients = 9\n[split]\ntest = 0.5\nvalidation = 0.5\n", "split.test"),
     ] {

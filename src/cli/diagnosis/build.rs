@@ -21,7 +21,7 @@ use crate::{
         manifest::machine,
         pipeline::PipelineArgs,
         show,
-        table::{SHOWN, readable},
+        table::{SHOWN, readable, tell_faults},
     },
     diagnosis::{
         Faults, Split,
@@ -100,10 +100,9 @@ struct Manifest {
     commit: String,
     machine: String,
     origin: Origin,
-    /// Rows that could not be read.
-    rejected: u64,
+    /// What was met in the table.
     histories: Option<Faults>,
-    /// Conclusions that could not be coded, in the last run.
+    /// Conclusions that could not be coded.
     uncoded: u64,
     statistics: Option<Value>,
 }
@@ -147,18 +146,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut rejected = 0;
         let rows = readable(appointments, &mut rejected);
         let groups = Groups::spread(rows, &args.output)?;
-        let faults = dataset.write_histories(&groups, &manifest.origin.split, pipeline.retriever().catalog())?;
-        (manifest.rejected, manifest.histories) = (rejected, Some(faults));
+        let mut faults = dataset.write_histories(&groups, &manifest.origin.split, pipeline.retriever().catalog())?;
+        faults.rejected = rejected;
+        tell(&faults, started);
+        faults.check(&args.table)?;
+        manifest.histories = Some(faults);
         manifest.write(&args.output)?;
-        tell(&faults, rejected, started);
     }
     let faults = manifest.histories.unwrap_or_default();
-    manifest.uncoded = code_all(&dataset, &pipeline, &faults)?;
+    code_all(&dataset, &pipeline, &faults)?;
+    manifest.uncoded = dataset.count_linked()?.failed;
     let both = statistics(&dataset)?;
     manifest.statistics = Some(serde_json::to_value(&both)?);
     manifest.write(&args.output)?;
     show(table(&both))?;
-    let failed = manifest.rejected > 0 || manifest.uncoded > 0;
+    let failed = faults.rejected > 0 || manifest.uncoded > 0;
     Ok(if failed { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
 }
 
@@ -192,7 +194,6 @@ impl Manifest {
             commit: env!("NOSO_COMMIT").into(),
             machine: machine(),
             origin,
-            rejected: 0,
             histories: None,
             uncoded: 0,
             statistics: None,
@@ -209,19 +210,16 @@ impl Manifest {
 }
 
 /// Says what was met in the table, each kind of fault that there was.
-fn tell(faults: &Faults, rejected: u64, started: Instant) {
+fn tell(faults: &Faults, started: Instant) {
     let Faults { patients, appointments, .. } = *faults;
     let seconds = started.elapsed().as_secs_f64();
     let rate = appointments as f64 / seconds.max(1e-9);
     eprintln!("{appointments} appointments of {patients} patients; {seconds:.2} s, {rate:.0} appointments/s");
-    let unread = (rejected > 0).then_some((rejected, "rows could not be read: left out"));
-    for (count, what) in unread.into_iter().chain(faults.told()) {
-        eprintln!("  {count:>8} {what}");
-    }
+    tell_faults(faults);
 }
 
-/// Codes all conclusions that are not coded yet; returns how many could not be.
-fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u64> {
+/// Codes all conclusions that are not coded yet.
+fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<()> {
     let style =
         ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} conclusions coded, {per_sec}, {eta} left");
     let bar = ProgressBar::new(faults.appointments);
@@ -233,7 +231,11 @@ fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u
             bar.suspend(|| eprintln!("warning: appointment {id}: {error}"));
         }
     };
-    let done = link_all(dataset, pipeline, &mut |count| bar.inc(count as u64), &mut failed)?;
+    let mut coded = |count| {
+        bar.inc(count as u64);
+        Ok(())
+    };
+    let done = link_all(dataset, pipeline, &mut coded, &mut failed)?;
     bar.finish_and_clear();
     let (coded, seconds) = (faults.appointments - done, started.elapsed().as_secs_f64());
     let before = if done > 0 { format!(", {done} coded before") } else { String::new() };
@@ -242,7 +244,7 @@ fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<u
         "{coded} conclusions coded{uncoded_too}{before}; {seconds:.2} s, {:.0} a second",
         coded as f64 / seconds.max(1e-9)
     );
-    Ok(uncoded)
+    Ok(())
 }
 
 /// Gathers the statistics of both label sets, restricted to the codes that both have.

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     progress.stage.finish_and_clear();
     show(table(&outcome))?;
     eprintln!("{}: written, after {:.0} s", args.output.join(PAGE_FILE).display(), outcome.seconds);
-    Ok(if progress.warnings > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
+    Ok(if outcome.failures > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
 }
 
 fn table(outcome: &Outcome) -> Table {

@@ -19,7 +19,7 @@ use crate::{
     },
     embed::bert::load_model,
     nn::{
-        fit::{Group, ModelFolder, fingerprint},
+        fit::{Group, ModelFolder},
         pretrained::Pretrained,
     },
     train::diagnosis::{ClassWeights, DiagnosisSettings, Lesson, train},
@@ -101,13 +101,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         counts.iter().filter(|&&count| count == 1).count(),
         records.validation.len(),
     );
+    if records.validation.is_empty() {
+        eprintln!(
+            "without validation patients the last weights are kept, probabilities are not calibrated, and thresholds are 0.5"
+        );
+    }
+    if records.leaks > 0 {
+        eprintln!("{} appointments held codes that the coder found in complaints or tests: cut out", records.leaks);
+    }
     let said = (&args.encoder, args.labels, args.alone, &settings);
-    let data = fingerprint((&records.train, &records.validation));
+    let data = records.fingerprint();
     if Manifest::tell_finished(&folder, &said, data) {
         return Ok(DONE);
     }
     let manifest = Manifest::begin(&folder, &said, data)?;
-    let lesson = Lesson { records: &records, labels: args.labels, watched: false };
+    let lesson = Lesson { records: &records, labels: args.labels, watched: 0 };
     let (_, report) = train(encoder, lesson, &settings, &folder, &mut Bar::new()?)?;
     manifest.finish(&folder, MODEL_WEIGHTS, &report.history)?;
     if let Some(reached) = report.reached {

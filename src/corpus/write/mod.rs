@@ -12,6 +12,8 @@ mod table;
 
 use std::{borrow::Cow, path::Path, sync::Arc};
 
+#[cfg(feature = "neural")]
+pub(crate) use self::sink::{Done, Sink};
 use super::format::OutputFormat;
 use crate::{
     data::{Coded, Coding, Document},

@@ -13,7 +13,7 @@ const STDOUT: &str = "(standard output)";
 
 /// What is whole in an interrupted output.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Ids of the documents that are complete.
     pub ids: IdSet,
     /// Length of the records of these, in bytes: what follows is torn.
@@ -23,11 +23,11 @@ pub(super) struct Done {
 }
 
 /// Finds what is whole in an interrupted output. An error of reading ends what is whole.
-pub(super) type Scan = fn(BufReader<File>) -> io::Result<Done>;
+pub(crate) type Scan = fn(BufReader<File>) -> io::Result<Done>;
 
 /// An output that takes whole records.
 #[derive(Debug)]
-pub(super) enum Sink {
+pub(crate) enum Sink {
     Stdout,
     /// A device, pipe or socket: nothing to rename or continue.
     Device(File, PathBuf),
@@ -36,7 +36,7 @@ pub(super) enum Sink {
 
 /// A file on its way.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     file: File,
     /// Name of the complete file.
     path: PathBuf,
@@ -47,7 +47,7 @@ pub(super) struct Partial {
 
 impl Sink {
     /// Opens an output. With `resume`, also tells what an earlier run completed.
-    pub(super) fn open(path: Option<&Path>, resume: Option<Scan>) -> Result<(Self, Done)> {
+    pub(crate) fn open(path: Option<&Path>, resume: Option<Scan>) -> Result<(Self, Done)> {
         let Some(path) = path else { return Ok((Self::Stdout, Done::default())) };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
@@ -66,12 +66,12 @@ impl Sink {
     }
 
     /// Tells whether nothing was written yet, in this run or the one it continues.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !matches!(self, Self::Partial(partial) if partial.length > 0)
     }
 
     /// Writes one or more whole records.
-    pub(super) fn append(&mut self, records: &[u8]) -> Result<()> {
+    pub(crate) fn append(&mut self, records: &[u8]) -> Result<()> {
         match self {
             Self::Stdout => {
                 let mut output = io::stdout().lock();
@@ -83,7 +83,7 @@ impl Sink {
     }
 
     /// Gives a file its name.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         match self {
             Self::Stdout | Self::Device(..) => Ok(()),
             Self::Partial(Partial { file, path, partial, .. }) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    outcome::{CodeOutcome, Courses, Measure, Outcome, Table2, Transition},
+    outcome::{CodeOutcome, Courses, Measure, Outcome, Reliability, Table2, Transition},
     settings::StudySettings,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     eval::{
         bootstrap::{Bootstrap, Difference},
+        calibration::{Binning, expected_calibration_error, reliability},
         metrics::Counts,
         multilabel::{Judged, Multilabel, difference, per_class},
     },
@@ -30,6 +31,10 @@ use crate::{
 
 /// Codes of which is told where their records went.
 const MOST_TRANSITIONS: usize = 12;
+/// Codes below it are not looked at when the error of probabilities is measured: nearly all are, and are wrong.
+pub(super) const LIKELY: f64 = 0.1;
+/// What became of conclusions that the coder failed on.
+const UNCODED: &str = "conclusions could not be coded: their appointments teach neither model.";
 
 /// What was measured.
 pub(super) struct Measured {
@@ -85,7 +90,7 @@ impl Measured {
         settings: &StudySettings,
         catalog: &Catalog,
         courses: Courses,
-        faults: &Faults,
+        (faults, uncoded): (&Faults, u64),
     ) -> Result<Outcome> {
         let [first, second] = &self.judged;
         let found = difference(first, second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
@@ -103,9 +108,12 @@ impl Measured {
             machine: String::new(),
             seconds: 0.0,
             settings: toml::to_string(settings).unwrap_or_default(),
-            notes: [notes(faults, self.gold, first.len()), self.notes.clone()].concat(),
+            sources: BTreeMap::new(),
+            failures: faults.rejected + uncoded,
+            notes: [notes(faults, self.gold, first.len()), self.notes.clone(), counted(&[(uncoded, UNCODED)])].concat(),
             measures,
             courses,
+            reliability: self.reliability(),
             codes: self.codes_outcome(catalog),
             statistics: self.statistics,
             transitions: self.transitions,
@@ -126,6 +134,17 @@ impl Measured {
         Ok(measure("weighted F1, threshold 0.5".into(), reached, found))
     }
 
+    /// Holds the probabilities of both models against what is right.
+    fn reliability(&self) -> Reliability {
+        let pairs = self.judged.each_ref().map(|judged| judged.iter().flat_map(pairs).collect::<Vec<_>>());
+        let [original, linked] = pairs.each_ref().map(|pairs| reliability(pairs, Binning::EqualWidth(10)));
+        let errors = pairs.map(|mut pairs| {
+            pairs.retain(|(probability, _)| *probability >= LIKELY);
+            expected_calibration_error(&pairs, Binning::EqualWidth(15))
+        });
+        Reliability { original, linked, errors }
+    }
+
     fn codes_outcome(&self, catalog: &Catalog) -> Vec<CodeOutcome> {
         let [original, linked] = self.judged.each_ref().map(|judged| per_class(judged, self.codes.len()));
         let [before, after] = &self.trained;
@@ -139,6 +158,12 @@ impl Measured {
         };
         self.codes.iter().enumerate().map(outcome).collect()
     }
+}
+
+/// Returns the probability of each class, and whether it is right.
+fn pairs(judged: &Judged) -> impl Iterator<Item = (f64, bool)> {
+    let is_right = |class: u32| judged.gold.binary_search(&class).is_ok();
+    judged.probabilities.iter().zip(0..).map(move |(&probability, class)| (f64::from(probability), is_right(class)))
 }
 
 fn measure(name: String, [original, linked]: [f64; 2], found: Difference) -> Measure {
@@ -211,13 +236,18 @@ fn transitions(records: &Records) -> Vec<Transition> {
     all
 }
 
-/// Says what of the manual codes could not be used.
+/// Says what of manual codes and texts could not be used.
 fn of_manual(records: &Records, manual: &Manual) -> Vec<String> {
     let unfound = manual.len().saturating_sub(records.manual_found);
-    let told = [
+    counted(&[
         (unfound as u64, "appointments with manual codes were not found among the records."),
         (manual.left_out, "manual codes could not be read or are not in the catalogue."),
-    ];
+        (records.leaks as u64, "appointments held codes that the coder found in complaints or tests: cut out."),
+    ])
+}
+
+/// Says what there is any of.
+fn counted(told: &[(u64, &str)]) -> Vec<String> {
     told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 

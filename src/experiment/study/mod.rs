@@ -11,10 +11,11 @@ mod outcome;
 mod page;
 mod run;
 mod settings;
+mod sources;
 mod sweep;
 mod written;
 
-pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Sweep, SweepPoint, Table2, Transition};
+pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Reliability, Sweep, SweepPoint, Table2, Transition};
 pub use page::page;
 pub use run::{OUTCOME_FILE, PAGE_FILE, StudyWatch, run};
 pub use settings::{CoderSettings, ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings};

@@ -1,8 +1,10 @@
 //! What a study found: plain values that are written beside the trained models and read to lay out the page.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{diagnosis::statistics::Statistics, icd::IcdCode};
+use crate::{diagnosis::statistics::Statistics, eval::calibration::Bin, icd::IcdCode};
 
 /// Everything that the page of a study shows. Of two figures the first is of the original labels, the second of the
 /// linked.
@@ -23,6 +25,10 @@ pub struct Outcome {
     pub seconds: f64,
     /// The study's TOML.
     pub settings: String,
+    /// Hashes of what it read, by name: files in SHA-256, models and catalogue by their own fingerprints.
+    pub sources: BTreeMap<String, String>,
+    /// Rows that could not be read and conclusions that could not be coded.
+    pub failures: u64,
     /// What was met and left out, a sentence each.
     pub notes: Vec<String>,
     /// What the label sets hold.
@@ -31,6 +37,9 @@ pub struct Outcome {
     pub measures: Vec<Measure>,
     /// Weighted F1 in the course of training.
     pub courses: Courses,
+    /// How far the models' probabilities can be trusted.
+    #[serde(default)]
+    pub reliability: Reliability,
     /// Every code that either model can predict.
     pub codes: Vec<CodeOutcome>,
     /// Typed codes that the coder did not find.
@@ -98,6 +107,17 @@ pub struct Courses {
     pub original: Vec<[f64; 2]>,
     /// Trained on linked labels.
     pub linked: Vec<[f64; 2]>,
+}
+
+/// Probabilities that both models give for codes of the manual test set, in bins, against the share of these codes that are right.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reliability {
+    /// Trained on original labels.
+    pub original: Vec<Bin>,
+    /// Trained on linked labels.
+    pub linked: Vec<Bin>,
+    /// Expected calibration error of each, of the codes held likely by one in ten or more.
+    pub errors: [f64; 2],
 }
 
 /// What became of a code.

@@ -6,7 +6,9 @@ use serde::Serialize;
 use super::{
     figures::{self, CASES, Groups},
     grid::Grid,
+    measured::LIKELY,
     outcome::{Better, CodeOutcome, Measure, Outcome, Table2},
+    run::WATCHED_RECORDS,
     written::{decimal, duration, grouped, signed},
 };
 use crate::{
@@ -110,8 +112,8 @@ fn scale(measures: &[Measure]) -> [f64; 2] {
 /// A figure of the page.
 #[derive(Serialize)]
 struct Figure {
-    /// Number in the paper.
-    number: u8,
+    /// Number in the paper, if it has one.
+    number: Option<u8>,
     title: &'static str,
     /// The picture; without one, `caption` says why.
     svg: Option<String>,
@@ -121,7 +123,7 @@ struct Figure {
 /// Draws every figure.
 fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
     let groups = Groups::of(&outcome.codes);
-    let figure = |number, title, svg: Option<String>, caption: &str, without: &str| Figure {
+    let figure = |number: Option<u8>, title, svg: Option<String>, caption: &str, without: &str| Figure {
         number,
         title,
         caption: if svg.is_some() { caption } else { without }.to_owned(),
@@ -129,16 +131,18 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
     };
     Ok(vec![
         figure(
-            4,
+            Some(4),
             "In the course of training",
             figures::course(&outcome.courses)?,
-            "Each mark is an evaluation on the manual test set: the higher line belongs to the better labels, and \
-             where a line levels off, longer training gives no more.",
+            &format!(
+                "Each mark is an evaluation on the manual test set (on {WATCHED_RECORDS} of its records, where it has more): the higher line belongs to the better labels, and \
+             where a line levels off, longer training gives no more."
+            ),
             "No evaluation was made in the course of training.",
         ),
         Figure { svg: figures::spread(&groups)?, ..spread_without_picture(&groups) },
         figure(
-            6,
+            Some(6),
             "More training records, better predictions?",
             figures::change(&outcome.codes)?,
             "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked \
@@ -147,13 +151,27 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             "No code has a record in the manual test set.",
         ),
         figure(
-            7,
+            Some(7),
             "What the coder found instead",
             figures::transitions(&outcome.transitions, &outcome.codes)?,
             "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it found \
              there and the doctor had not typed, wider with a greater share of these records (one record may lead to \
              several codes or to none); right, how F1 of the code found changed.",
             "The coder found every code that doctors typed.",
+        ),
+        figure(
+            None,
+            "Can the probabilities be trusted?",
+            figures::reliability(&outcome.reliability)?,
+            &format!(
+                "Each mark is a tenth of all probabilities, with at least 20 codes in it: on the thin line as many of \
+                 the codes are right as the model says, above it more. Of codes held likely by {LIKELY} or more the mean \
+                 distance is {} with original labels and {} with linked ones (expected calibration error). Probabilities \
+                 were fitted to the labels that a model learnt: where these omit codes, they are too low.",
+                decimal(outcome.reliability.errors[0], 3),
+                decimal(outcome.reliability.errors[1], 3),
+            ),
+            "No model gives enough probabilities to say.",
         ),
     ])
 }
@@ -180,7 +198,7 @@ fn spread_without_picture(groups: &Groups<'_>) -> Figure {
             codes(cases)
         ),
     };
-    Figure { number: 5, title: "Frequent and rare codes", svg: None, caption }
+    Figure { number: Some(5), title: "Frequent and rare codes", svg: None, caption }
 }
 
 /// A row of Table 2: original, linked, manual.

@@ -9,21 +9,21 @@ use std::{
 use candle_core::Device;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::{
     measured::Measured,
     outcome::{Courses, Outcome},
     page::page,
     settings::{ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
+    sources::{self, Sources},
     sweep::sweep,
 };
 use crate::{
-    artifact::{self, write_atomic},
+    artifact::write_atomic,
     catalog::Catalog,
     config::{self, EncoderConfig, PipelineConfig},
     diagnosis::{
-        self, Faults, Split,
+        self, Faults, Reader, Split,
         dataset::Dataset,
         group::Groups,
         labels::LabelSet,
@@ -35,7 +35,7 @@ use crate::{
         table::{Appointments, Columns, TableFormat},
     },
     embed::bert::load_model,
-    error::{Error, Result, check_setting},
+    error::{Error, Result},
     nn::{
         fit::{History, ModelFolder, Watch},
         pretrained::Pretrained,
@@ -45,9 +45,10 @@ use crate::{
 };
 
 /// Names of a study's files.
-const SETTINGS_FILE: &str = "study.toml";
-const SOURCES_FILE: &str = "sources.json";
+const CODER_FILE: &str = "coder.json";
 const FAULTS_FILE: &str = "faults.json";
+/// Most manual records that both models are measured on in the course of training.
+pub(super) const WATCHED_RECORDS: usize = 2000;
 /// The figures of a study, from which its page can be made again.
 pub const OUTCOME_FILE: &str = "outcome.json";
 /// The page.
@@ -76,42 +77,28 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let coder = PipelineConfig::load(&settings.coder.pipeline, &settings.coder.set)?;
     let catalog = coder.retrieval.catalog.as_deref().map_or_else(Catalog::shipped, Catalog::load)?;
     // What could stop the study is found before anything is written.
-    let sources = settings.records.as_ref().map(|records| Sources::check(records, &catalog)).transpose()?;
-    if settings.model.encoder.is_some() {
-        begin(settings, &Dataset::new(folder), &Manual::default())?;
+    let named = settings.model.encoder.as_deref().map(|name| named(settings, name)).transpose()?;
+    if let Some(encoder) = &named {
+        settings.training.reader(encoder).check()?;
     }
-    claim(settings, sources.as_ref(), folder)?;
+    let mut sources = sources::gather(settings, &catalog, named.as_ref())?;
+    let _held = sources::claim(settings, &sources, folder)?;
     let (table, columns, manual_path) = records(settings, folder, watch)?;
     let data = folder.join("data");
     let dataset = Dataset::new(&data);
     let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
-    label(&coder, &dataset, &faults, watch)?;
+    sources.extend(label(&coder, &data, &faults, watch)?);
     let manual = Manual::load(&manual_path, &catalog)?;
 
     watch.stage("reading the records", None);
     let begun = || begin(settings, &dataset, &manual);
     let encoder = begun()?;
     let reader = settings.training.reader(&encoder);
-    let wanted = Wanted { labels: None, manual: Some(&manual), measure_manual: settings.split.test == 0.0 };
-    let mut all = Records::read(&dataset, &reader, &wanted)?;
-    if all.manual_found > manual.len() {
-        let expected = "the patient of each id that several patients have";
-        let got = "ids alone".into();
-        return Err(Error::Setting { key: "records.manual".into(), expected: expected.into(), got });
-    }
-    draw_test(&mut all, &settings.split);
-    if all.test.is_empty() {
-        let reason = "no appointment of a patient to measure on has manual codes".into();
-        return Err(Error::Training { what: "a study", reason });
-    }
-    if all.validation.is_empty() {
-        let reason = "no patient is left to choose thresholds on: raise split.validation".into();
-        return Err(Error::Training { what: "a study", reason });
-    }
+    let all = read(settings, &dataset, &reader, &manual)?;
     let mut models = Vec::new();
     for (set, name) in [(LabelSet::Original, "original"), (LabelSet::Linked, "linked")] {
         watch.stage(&format!("training on the {name} codes"), None);
-        let lesson = Lesson { records: &all, labels: set, watched: true };
+        let lesson = Lesson { records: &all, labels: set, watched: WATCHED_RECORDS };
         models.push(trained(&settings.training, lesson, begun, &folder.join(name), watch)?);
     }
     watch.stage("measuring", None);
@@ -119,7 +106,9 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let batch_tokens = settings.training.fit.batch_tokens / 4;
     let measured = Measured::new(&dataset, &all, &manual, [&original, &linked], batch_tokens)?;
     let courses = Courses { original: course(&first), linked: course(&second) };
-    let mut outcome = measured.outcome(settings, &catalog, courses, &faults)?;
+    let uncoded = dataset.count_linked()?.failed;
+    let mut outcome = measured.outcome(settings, &catalog, courses, (&faults, uncoded))?;
+    outcome.sources = sources;
     outcome.sweep = sweep(settings, &all, begun, &folder.join("sweep"), watch)?;
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome.machine = machine.to_owned();
@@ -127,63 +116,6 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     write_atomic(&folder.join(OUTCOME_FILE), &json)?;
     write_atomic(&folder.join(PAGE_FILE), page(&outcome)?.as_bytes())?;
     Ok(outcome)
-}
-
-/// Hashes of the files that a study is of.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Sources {
-    table: String,
-    manual: String,
-}
-
-impl Sources {
-    /// Sees that table and manual codes can be read.
-    fn check(records: &RecordsSettings, catalog: &Catalog) -> Result<Self> {
-        drop(Appointments::open(&records.table, &Columns::renamed(&records.columns)?)?);
-        let manual = Manual::load(&records.manual, catalog)?;
-        check_setting(!manual.is_empty(), "records.manual", "a file with codes", "none in it")?;
-        let hash = artifact::sha256_of_file;
-        Ok(Self { table: hash(&records.table)?, manual: hash(&records.manual)? })
-    }
-}
-
-/// Makes the folder this study's, or sees that it is. What is only measured or shown otherwise does not make another study.
-fn claim(settings: &StudySettings, sources: Option<&Sources>, folder: &Path) -> Result<()> {
-    let sources_path = folder.join(SOURCES_FILE);
-    let is_of_these = || {
-        let before = fs::read(&sources_path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
-        before.as_ref() == sources
-    };
-    let path = folder.join(SETTINGS_FILE);
-    let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
-    let essence = |settings: &StudySettings| StudySettings {
-        title: String::new(),
-        resamples: 0,
-        sweep: None,
-        ..settings.clone()
-    };
-    match fs::read_to_string(&path) {
-        Ok(before)
-            if is_of_these() && toml::from_str(&before).is_ok_and(|before| essence(&before) == essence(settings)) =>
-        {
-            return write_atomic(&path, text.as_bytes());
-        }
-        Ok(_) => {
-            let got = "others; choose another --output, or take the folder away".into();
-            let expected = format!("settings, table and manual codes of the study in {}", folder.display());
-            return Err(Error::Setting { key: "output".into(), expected, got });
-        }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
-        Err(_) => {}
-    }
-    if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
-        return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
-    }
-    fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
-    if let Some(sources) = sources {
-        write_atomic(&sources_path, &serde_json::to_vec_pretty(sources).unwrap_or_default())?;
-    }
-    write_atomic(&path, text.as_bytes())
 }
 
 /// Returns table, columns and manual codes, made up if the study asks for it.
@@ -222,38 +154,69 @@ fn histories(
     fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
     watch.stage("reading the table", None);
     let SplitSettings { validation, test, seed, .. } = settings.split;
-    let rows = Appointments::open(table, columns)?.filter_map(|row| {
+    let mut rejected = 0;
+    let rows = Appointments::open(table, columns)?.map_while(|row| {
         watch.advance(1);
-        row.inspect_err(|error| watch.warn(error.to_string())).ok()
+        let row = row.inspect_err(|error| {
+            rejected += 1;
+            watch.warn(error.to_string());
+        });
+        (!watch.stop()).then(|| row.ok())
     });
-    let groups = Groups::spread(rows, folder)?;
-    let faults = dataset.write_histories(&groups, &Split { validation, test, seed }, catalog)?;
+    let groups = Groups::spread(rows.flatten(), folder)?;
+    go_on(watch, "reading the table")?;
+    let mut faults = dataset.write_histories(&groups, &Split { validation, test, seed }, catalog)?;
+    faults.rejected = rejected;
+    faults.check(table)?;
     write_atomic(&path, &serde_json::to_vec_pretty(&faults).unwrap_or_default())?;
     Ok(faults)
 }
 
-/// Codes the conclusions that are not coded yet. The pipeline is loaded only if there are any.
-fn label(coder: &PipelineConfig, dataset: &Dataset, faults: &Faults, watch: &mut dyn StudyWatch) -> Result<()> {
-    if dataset.count_linked()? == faults.patients {
-        return Ok(());
+/// Codes the conclusions that are not coded yet; returns the hashes of what codes them. The pipeline is loaded only if there are any.
+fn label(coder: &PipelineConfig, folder: &Path, faults: &Faults, watch: &mut dyn StudyWatch) -> Result<Sources> {
+    let (dataset, path) = (Dataset::new(folder), folder.join(CODER_FILE));
+    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
+    if let Some(before) = before.as_ref().filter(|_| dataset.has_linked())
+        && dataset.count_linked()?.patients == faults.patients
+    {
+        return Ok(before.clone());
     }
     watch.stage("coding the conclusions", Some(faults.appointments));
     let pipeline = Pipeline::load(coder)?;
+    let models = pipeline.fingerprints().into_iter().map(|(stage, hash)| (format!("coder: {stage}"), hash)).collect();
+    if before.is_some_and(|before| before != models) {
+        let expected = format!("the models that coded the first conclusions, whose hashes are in {}", path.display());
+        let got = "others; choose another --output, or take the folder away".into();
+        return Err(Error::Setting { key: "coder".into(), expected, got });
+    }
+    write_atomic(&path, &serde_json::to_vec_pretty(&models).unwrap_or_default())?;
     let mut failures: Vec<String> = Vec::new();
     let mut failed = |id: &str, error: Error| failures.push(format!("appointment {id}: {error}"));
-    link_all(dataset, &pipeline, &mut |count| watch.advance(count as u64), &mut failed)?;
+    let mut coded = |count: usize| {
+        watch.advance(count as u64);
+        go_on(watch, "coding the conclusions")
+    };
+    let done = link_all(&dataset, &pipeline, &mut coded, &mut failed);
     failures.into_iter().for_each(|failure| watch.warn(failure));
-    Ok(())
+    done.map(|_| models)
+}
+
+/// Ends the study where it is, if that is asked for.
+fn go_on(watch: &dyn StudyWatch, what: &'static str) -> Result<()> {
+    if watch.stop() { Err(Error::Interrupted { what }) } else { Ok(()) }
+}
+
+/// Loads the encoder that the settings name.
+fn named(settings: &StudySettings, name: &str) -> Result<Pretrained> {
+    let config = EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) };
+    settings.training.begin(load_model(&config)?.0)
 }
 
 /// Returns what a model begins with: the same for both.
 fn begin(settings: &StudySettings, dataset: &Dataset, manual: &Manual) -> Result<Pretrained> {
     let ModelSettings { encoder, new } = &settings.model;
     match encoder {
-        Some(name) => {
-            let config = EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) };
-            settings.training.begin(load_model(&config)?.0)
-        }
+        Some(name) => named(settings, name),
         None => {
             // Patients that are measured on teach no word pieces either.
             let is_measured = |history: &diagnosis::History| {
@@ -263,6 +226,24 @@ fn begin(settings: &StudySettings, dataset: &Dataset, manual: &Manual) -> Result
             settings.training.draw(dataset, new, &Device::Cpu, |history| !is_measured(history))
         }
     }
+}
+
+/// Reads the records of all parts, and sees that there are some to choose and to measure on.
+fn read(settings: &StudySettings, dataset: &Dataset, reader: &Reader<'_>, manual: &Manual) -> Result<Records> {
+    let wanted = Wanted { labels: None, manual: Some(manual), measure_manual: settings.split.test == 0.0 };
+    let mut all = Records::read(dataset, reader, &wanted)?;
+    if all.manual_found > manual.len() {
+        let expected = "the patient of each id that several patients have";
+        let got = "ids alone".into();
+        return Err(Error::Setting { key: "records.manual".into(), expected: expected.into(), got });
+    }
+    draw_test(&mut all, &settings.split);
+    let lacking = match (all.test.is_empty(), all.validation.is_empty()) {
+        (true, _) => "no appointment of a patient to measure on has manual codes",
+        (_, true) => "no patient is left to choose thresholds on: raise split.validation",
+        _ => return Ok(all),
+    };
+    Err(Error::Training { what: "a study", reason: lacking.into() })
 }
 
 /// Keeps as many records of the test as are asked for.

@@ -185,6 +185,7 @@ impl StudySettings {
             let wrong = sweep.doctors.iter().chain(&sweep.coder).find(|share| !is_share(share));
             check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
         }
+        check_setting(self.resamples > 0, "resamples", "a whole number from 1", self.resamples)?;
         self.training.check()
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn sweep(
         let mixed = records.mixed(set, share, *most, settings.split.seed);
         let name = if share == 0.0 { "true".to_owned() } else { format!("{set:?}-{share}").to_lowercase() };
         watch.stage(&format!("training on labels of the sweep: {name}"), None);
-        let lesson = Lesson { records: &mixed, labels: set, watched: false };
+        let lesson = Lesson { records: &mixed, labels: set, watched: 0 };
         let (model, _) = trained(&settings.training, lesson, begin, &folder.join(format!("{name}-{most}")), watch)?;
         let judged = judge(records, &model, settings.training.fit.batch_tokens / 4)?;
         let counts = per_class(&judged, weights.len());

@@ -1,7 +1,7 @@
 //! The folder that a training writes its model into, from the first check to the last file.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
@@ -38,13 +38,7 @@ impl ModelFolder {
         let refuse = |path: &Path, kind: ErrorKind, reason: &str| Err(Error::write(path, io::Error::new(kind, reason)));
         let made = run.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         fs::create_dir_all(&run).map_err(|e| Error::write(&run, e))?;
-        let held = File::open(&run).map_err(|e| Error::write(&run, e))?;
-        match held.try_lock() {
-            Err(TryLockError::WouldBlock) => return refuse(&run, ErrorKind::ResourceBusy, "another run is writing it"),
-            // Some file systems know no locks.
-            Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => return Err(Error::write(&run, e)),
-            _ => {}
-        }
+        let held = artifact::hold(&run)?;
         let claimed = Self { path: path.to_owned(), run, made, resume, _held: held };
         if claimed.has_checkpoint() && !resume {
             return refuse(&checkpoint::path(&claimed.run), ErrorKind::AlreadyExists, "a run is there already");

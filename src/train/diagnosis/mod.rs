@@ -38,7 +38,7 @@ const MOST_WEIGHT: f64 = 50.0;
 pub struct DiagnosisSettings {
     /// What is told of earlier appointments.
     pub input: InputSettings,
-    /// Most tokens of an input, from 8. Default 4096.
+    /// Most tokens of an input, from 32. Default 4096.
     pub max_tokens: usize,
     /// Tokens that one sees, even, from 2. Default: the encoder's, or 512.
     pub window: Option<usize>,
@@ -87,13 +87,24 @@ pub enum ClassWeights {
     Balanced,
 }
 
+impl ClassWeights {
+    /// Returns how often what speaks for each class counts, by the number of records with it among all; `None` where it is once.
+    fn of(self, counts: &[u64], records: usize) -> Option<Vec<f32>> {
+        let weight = |&count: &u64| ((records as f64 / (count as f64).max(1.0)) - 1.0).clamp(1.0, MOST_WEIGHT) as f32;
+        match self {
+            Self::Even => None,
+            Self::Balanced => Some(counts.iter().map(weight).collect()),
+        }
+    }
+}
+
 impl DiagnosisSettings {
     /// Checks that every setting is in its range.
     ///
     /// # Errors
     /// - [`Error::Setting`] with the setting's name and range.
     pub fn check(&self) -> Result<()> {
-        check_setting(self.max_tokens >= 8, "max_tokens", "a whole number from 8", self.max_tokens)?;
+        check_setting(self.max_tokens >= 32, "max_tokens", "a whole number from 32", self.max_tokens)?;
         let window = self.window.unwrap_or(2);
         check_setting(window > 0 && window.is_multiple_of(2), "window", "an even number from 2", window)?;
         self.fit.check()
@@ -157,8 +168,8 @@ pub struct Lesson<'a> {
     pub records: &'a Records,
     /// Whose codes are right.
     pub labels: LabelSet,
-    /// Whether the records of the test are measured at each evaluation, too; they decide nothing.
-    pub watched: bool,
+    /// Most records of the test, drawn by the seed, that are measured at each evaluation, too; they decide nothing.
+    pub watched: usize,
 }
 
 /// What a training did.
@@ -190,7 +201,7 @@ pub fn train(
     let decision = Decision::plain(records.classes.len());
     let kept = Settings { labels, input: settings.input, max_tokens: settings.max_tokens, decision };
     let mut model = DiagnosisModel::new(encoder, records.classes.clone(), kept)?;
-    begin_at_shares(&model, &records.counts(labels), records.train.len())?;
+    begin_at_shares(&model, &records.counts(labels), records.train.len(), settings.class_weights)?;
     let mut task = DiagnosisTask::new(&model, lesson, settings);
     let history = fit_watched(&model.pretrained.parameters, &mut task, &settings.fit, folder.place(), watch)?;
     let scored = task.validation()?;
@@ -203,12 +214,15 @@ pub fn train(
     Ok((model, Report { history, reached }))
 }
 
-/// Lets the head begin at the log-odds of each class's share: nothing has to be unlearnt of an even chance for every code.
-fn begin_at_shares(model: &DiagnosisModel, counts: &[u64], records: usize) -> Result<()> {
-    let odds = |&count: &u64| ((count as f64 + 0.5) / (records as f64 - count as f64 + 0.5)).ln() as f32;
+/// Lets the head begin at the log-odds of each class's weighted share: nothing has to be unlearnt of an even chance for every code.
+fn begin_at_shares(model: &DiagnosisModel, counts: &[u64], records: usize, weights: ClassWeights) -> Result<()> {
+    let positives = weights.of(counts, records).unwrap_or_else(|| vec![1.0; counts.len()]);
+    let odds = |(&count, weight): (&u64, f32)| {
+        (f64::from(weight) * (count as f64 + 0.5) / (records as f64 - count as f64 + 0.5)).ln() as f32
+    };
     let parameters = &model.pretrained.parameters;
     if let Some(bias) = parameters.variables().get("classifier.out_proj.bias") {
-        let odds: Vec<f32> = counts.iter().map(odds).collect();
+        let odds: Vec<f32> = counts.iter().zip(positives).map(odds).collect();
         bias.set(&candle_core::Tensor::new(odds, parameters.device())?)?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClassWeights, DiagnosisSettings, Lesson, MOST_WEIGHT};
+use super::{DiagnosisSettings, Lesson};
 use crate::{
     diagnosis::{
         Reader,
@@ -34,31 +34,23 @@ pub(super) struct DiagnosisTask<'a> {
     weights: Vec<f64>,
     validation: Vec<&'a Record>,
     thresholds: Thresholds,
-    watched: bool,
+    /// Records of the test that are measured at each evaluation.
+    watched: Vec<&'a Record>,
     batch_tokens: usize,
 }
 
 impl<'a> DiagnosisTask<'a> {
     pub fn new(model: &'a DiagnosisModel, lesson: Lesson<'a>, settings: &DiagnosisSettings) -> Self {
         let Lesson { records, labels, watched } = lesson;
-        let mut validation: Vec<&Record> = records.validation.iter().collect();
-        if settings.validation_records > 0 && validation.len() > settings.validation_records {
-            validation.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.fit.seed));
-            validation.truncate(settings.validation_records);
-        }
-        let counts = records.counts(labels);
-        let records_count = records.train.len() as f64;
-        let weight = |&count: &u64| ((records_count / (count as f64).max(1.0)) - 1.0).clamp(1.0, MOST_WEIGHT) as f32;
-        let positives = match settings.class_weights {
-            ClassWeights::Even => None,
-            ClassWeights::Balanced => Some(counts.iter().map(weight).collect()),
-        };
+        let most = if settings.validation_records == 0 { usize::MAX } else { settings.validation_records };
+        let validation = draw(&records.validation, most, settings.fit.seed);
+        let watched = draw(&records.test, watched, settings.fit.seed);
         Self {
             classifier: model.classifier().clone(),
             reader: model.reader(),
             records,
             labels,
-            positives,
+            positives: settings.class_weights.of(&records.counts(labels), records.train.len()),
             weights: records.weights(),
             validation,
             thresholds: settings.thresholds,
@@ -82,10 +74,10 @@ impl<'a> DiagnosisTask<'a> {
         Ok(logits.into_iter().zip(gold).map(|(logits, gold)| Scored { logits, gold }).collect())
     }
 
-    /// Measures on the records of the test as they would be coded now.
+    /// Measures on records of the test as they would be coded now.
     fn tested(&self, decision: &Decision) -> Result<f64> {
-        let logits = self.score(&self.records.test.iter().collect::<Vec<_>>())?;
-        let gold = self.records.test.iter().map(|record| record.labels(LabelSet::Manual).to_vec());
+        let logits = self.score(&self.watched)?;
+        let gold = self.watched.iter().map(|record| record.labels(LabelSet::Manual).to_vec());
         let judged: Vec<Judged> =
             logits.into_iter().zip(gold).map(|(logits, gold)| decision.judge(&Scored { logits, gold })).collect();
         let counts = multilabel::per_class(&judged, self.weights.len());
@@ -100,6 +92,16 @@ impl<'a> DiagnosisTask<'a> {
     }
 }
 
+/// Draws at most so many records.
+fn draw(records: &[Record], most: usize, seed: u64) -> Vec<&Record> {
+    let mut drawn: Vec<&Record> = records.iter().collect();
+    if drawn.len() > most {
+        drawn.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        drawn.truncate(most);
+    }
+    drawn
+}
+
 impl Task for DiagnosisTask<'_> {
     fn len(&self) -> usize {
         self.records.train.len()
@@ -111,9 +113,8 @@ impl Task for DiagnosisTask<'_> {
 
     fn fingerprint(&self) -> u64 {
         let Reader { settings, max_tokens, .. } = self.reader;
-        let lengths: Vec<usize> = (0..self.len()).map(|example| self.tokens(example)).collect();
         let said = (settings.conclusions, settings.codes, max_tokens, self.labels);
-        fingerprint((&self.records.train, &self.validation, lengths, said, self.positives.is_some()))
+        fingerprint((self.records.fingerprint(), &self.validation, said, self.positives.is_some()))
     }
 
     fn bytes_per_token(&self, recompute: bool) -> usize {
@@ -149,7 +150,7 @@ impl Task for DiagnosisTask<'_> {
             ("micro F1", reached.micro_f1),
             ("mean average precision", reached.mean_average_precision),
         ];
-        if self.watched && !self.records.test.is_empty() {
+        if !self.watched.is_empty() {
             figures.push((MANUAL_F1, self.tested(&decision)?));
         }
         Ok(Some(Evaluation { score: reached.weighted_f1, figures }))

@@ -5,6 +5,7 @@ mod change;
 mod course;
 mod labels;
 mod legend;
+mod reliability;
 mod spread;
 mod transitions;
 
@@ -16,6 +17,7 @@ use plotters::{
 
 pub(super) use change::change;
 pub(super) use course::course;
+pub(super) use reliability::reliability;
 pub(super) use spread::{CASES, Groups, spread};
 pub(super) use transitions::transitions;
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     diagnosis::statistics::Statistics,
-    experiment::study::{Courses, Transition},
+    experiment::study::{Courses, Reliability, Transition},
 };
 
 fn statistics(records: usize) -> Statistics {
@@ -39,6 +39,8 @@ fn outcome() -> Outcome {
         machine: "2 cores".into(),
         seconds: 11_520.0,
         settings: "title = \"<b>\"\n".into(),
+        sources: [("table".to_owned(), "0a1b".to_owned())].into(),
+        failures: 0,
         notes: vec!["Left out: 3 records < 5 words.".into()],
         statistics: Table2 { original: statistics(865_539), linked: statistics(865_000), manual: statistics(494) },
         measures: vec![
@@ -52,6 +54,7 @@ fn outcome() -> Outcome {
             code("Z99.9", "Без случаев", [3, 0], 0, [f64::NAN, 0.0]),
         ],
         transitions: vec![],
+        reliability: Reliability::default(),
         sweep: None,
     }
 }
@@ -93,6 +96,7 @@ fn a_page_holds_everything_escaped() {
         "&lt;script&gt;«Атеросклеротическая» болезнь",
         "Left out: 3 records &lt; 5 words.",
         "title = &quot;&lt;b&gt;&quot;",
+        "<td><code>0a1b</code></td>",
         "The coder found every code that doctors typed.",
         "(without 1 code that no test record has)",
         "noso 0.1.0 (commit 0123abc) in 3 h 12 min on 2 cores",

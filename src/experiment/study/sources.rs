@@ -1,0 +1,85 @@
+//! What a study is of: its settings and the hashes of all that it reads. A folder belongs to one study, and to one run at a time.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+};
+
+use super::settings::{RecordsSettings, StudySettings};
+use crate::{
+    artifact::{self, write_atomic},
+    catalog::Catalog,
+    diagnosis::{
+        manual::Manual,
+        table::{Appointments, Columns},
+    },
+    error::{Error, Result, check_setting},
+    nn::pretrained::Pretrained,
+};
+
+const SETTINGS_FILE: &str = "study.toml";
+const SOURCES_FILE: &str = "sources.json";
+
+/// Hashes by name: SHA-256 of files, fingerprints of what is loaded.
+pub(super) type Sources = BTreeMap<String, String>;
+
+/// Sees that what a study reads can be read, and hashes it. `encoder` is the one that the settings name.
+///
+/// # Errors
+/// Those of table, manual codes and disease model.
+pub(super) fn gather(settings: &StudySettings, catalog: &Catalog, encoder: Option<&Pretrained>) -> Result<Sources> {
+    let mut sources = Sources::from([("catalogue".into(), catalog.fingerprint())]);
+    let hash = artifact::sha256_of_file;
+    if let Some(RecordsSettings { table, columns, manual }) = &settings.records {
+        drop(Appointments::open(table, &Columns::renamed(columns)?)?);
+        let codes = Manual::load(manual, catalog)?;
+        check_setting(!codes.is_empty(), "records.manual", "a file with codes", "none in it")?;
+        sources.extend([("table".into(), hash(table)?), ("manual codes".into(), hash(manual)?)]);
+    }
+    if let Some(diseases) = settings.simulate.as_ref().and_then(|simulate| simulate.diseases.as_ref()) {
+        sources.insert("disease model".into(), hash(diseases)?);
+    }
+    if let Some(encoder) = encoder {
+        sources.insert("encoder".into(), encoder.fingerprint()?);
+    }
+    Ok(sources)
+}
+
+/// Makes the folder this study's, or sees that it is; it is held as long as the value lives. What is only measured or shown otherwise does
+/// not make another study.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written, holds anything else, or another run is at it; [`Error::Setting`] if it holds another
+///   study.
+pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) -> Result<File> {
+    let (path, sources_path) = (folder.join(SETTINGS_FILE), folder.join(SOURCES_FILE));
+    let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
+    let essence = |settings: &StudySettings| StudySettings {
+        title: String::new(),
+        resamples: 0,
+        sweep: None,
+        ..settings.clone()
+    };
+    let is_ours = |before: &str| {
+        let of = fs::read(&sources_path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
+        of.as_ref() == Some(sources) && toml::from_str(before).is_ok_and(|before| essence(&before) == essence(settings))
+    };
+    match fs::read_to_string(&path) {
+        Ok(before) if is_ours(&before) => {}
+        Ok(_) => {
+            let got = "others; choose another --output, or take the folder away".into();
+            let expected = format!("settings, table, manual codes and encoder of the study in {}", folder.display());
+            return Err(Error::Setting { key: "output".into(), expected, got });
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
+        Err(_) if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) => {
+            return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        Err(_) => fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?,
+    }
+    let held = artifact::hold(folder)?;
+    write_atomic(&sources_path, &serde_json::to_vec_pretty(sources).unwrap_or_default())?;
+    write_atomic(&path, text.as_bytes())?;
+    Ok(held)
+}
