@@ -105,7 +105,7 @@ fn a_draw_is_measured_as_if_its_records_were_there_so_often() {
 #[test]
 fn a_classifier_differs_from_itself_by_nothing_and_from_a_worse_one_by_something() {
     let (first, weights) = (many(60, 10, 3), [0.1; 10]);
-    let same = difference(&first, &first, &each(60), &weights, Bootstrap::new(50)).unwrap();
+    let same = difference(&[&first], &[&first], &each(60), &weights, Bootstrap::new(50)).unwrap();
     assert!(same.iter().all(|one| (one.value, one.interval.lower, one.interval.upper) == (0.0, 0.0, 0.0)));
     let perfect = |record: &Judged| Judged {
         chosen: record.gold.clone(),
@@ -113,16 +113,34 @@ fn a_classifier_differs_from_itself_by_nothing_and_from_a_worse_one_by_something
         ..record.clone()
     };
     let second: Vec<Judged> = first.iter().map(perfect).collect();
-    let gain = difference(&first, &second, &each(60), &weights, Bootstrap::new(50)).unwrap();
+    let gain = difference(&[&first], &[&second], &each(60), &weights, Bootstrap::new(50)).unwrap();
     near(gain[0].value, 1.0 - Multilabel::of(&first, &weights).weighted_f1);
     assert!(gain.iter().all(|one| one.interval.lower >= 0.0 && one.value >= one.interval.lower), "{gain:?}");
     // Records of few groups say less: all of one group leave nothing to draw.
-    let alike = difference(&first, &second, &[7; 60], &weights, Bootstrap::new(50)).unwrap();
+    let alike = difference(&[&first], &[&second], &[7; 60], &weights, Bootstrap::new(50)).unwrap();
     assert!(alike.iter().all(|one| one.interval.lower == one.value && one.interval.upper == one.value));
     let groups: Vec<usize> = (0..60).map(|record| record / 20).collect();
-    let few = difference(&first, &second, &groups, &weights, Bootstrap::new(200)).unwrap();
+    let few = difference(&[&first], &[&second], &groups, &weights, Bootstrap::new(200)).unwrap();
     let width = |one: &Difference| one.interval.upper - one.interval.lower;
     assert!(width(&few[2]) > 0.0 && few[2].value == gain[2].value);
+}
+
+#[test]
+fn trainings_are_drawn_with_their_counterparts() {
+    let (bad, good, weights) = (many(60, 10, 3), many(60, 10, 4), [0.1; 10]);
+    // Both see the same records.
+    let good: Vec<Judged> =
+        good.into_iter().zip(&bad).map(|(one, other)| Judged { gold: other.gold.clone(), ..one }).collect();
+    let of = |first: &[&Vec<Judged>], second: &[&Vec<Judged>]| {
+        difference(first, second, &[7; 60], &weights, Bootstrap::new(200)).unwrap()[2]
+    };
+    let one = of(&[&bad], &[&good]);
+    assert_eq!([one.interval.lower, one.interval.upper], [one.value; 2]);
+    // One pair gains so much and another loses it: the mean is nothing, and the draws hold either alone.
+    let two = of(&[&bad, &good], &[&good, &bad]);
+    near(two.value, 0.0);
+    near(two.interval.upper, one.value.abs());
+    near(two.interval.lower, -one.value.abs());
 }
 
 /// Numbers of so many groups of a record each.
@@ -136,8 +154,9 @@ fn nothing_gives_zeros() {
     assert_eq!(Multilabel::of(&records(), &[0.0; 3]).weighted_f1, 0.0);
     let strange = [judged(&[], &[], &[]), judged(&[7], &[8], &[])];
     assert!(Multilabel::of(&strange, &WEIGHTS).values().iter().all(|value| value.is_finite()));
-    assert_eq!(difference(&[], &[], &[], &WEIGHTS, Bootstrap::new(10)), None);
-    assert_eq!(difference(&records(), &records()[1..], &[0; 9], &WEIGHTS, Bootstrap::new(10)), None);
+    assert_eq!(difference(&[&[][..]], &[&[]], &[], &WEIGHTS, Bootstrap::new(10)), None);
+    assert_eq!(difference::<Vec<Judged>>(&[], &[], &[], &WEIGHTS, Bootstrap::new(10)), None);
+    assert_eq!(difference(&[&records()[..]], &[&records()[1..]], &[0; 4], &WEIGHTS, Bootstrap::new(10)), None);
 }
 
 #[test]
@@ -147,7 +166,7 @@ fn duration_of_a_bootstrap() {
         let (first, second) = (many(records, classes, 1), many(records, classes, 2));
         let weights = vec![1.0; classes as usize];
         let start = std::time::Instant::now();
-        difference(&first, &second, &each(records), &weights, Bootstrap::new(resamples)).unwrap();
+        difference(&[&first], &[&second], &each(records), &weights, Bootstrap::new(resamples)).unwrap();
         println!("{resamples} resamples of {records} records and {classes} classes: {:?}", start.elapsed());
     }
 }

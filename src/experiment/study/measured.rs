@@ -36,9 +36,17 @@ pub(super) const LIKELY: f64 = 0.1;
 /// What became of conclusions that the coder failed on.
 const UNCODED: &str = "conclusions could not be coded: their appointments teach neither model.";
 
-/// What was measured.
-pub(super) struct Measured {
-    judged: [Vec<Judged>; 2],
+/// What a model says of the records of the test.
+pub(super) struct Judgement {
+    pub judged: Vec<Judged>,
+    /// Training step and weighted F1 in the course of training.
+    pub course: Vec<[f64; 2]>,
+}
+
+/// What was measured. Of two values the first is of the original labels, the second of the linked.
+pub(super) struct Measured<'a> {
+    /// Judgements of each run's two models.
+    runs: &'a [[Judgement; 2]],
     /// Number of each record's patient.
     patients: Vec<usize>,
     weights: Vec<f64>,
@@ -52,24 +60,16 @@ pub(super) struct Measured {
     gold: [usize; 2],
 }
 
-impl Measured {
-    /// Lets both models predict the records of the test, and counts what they learnt from.
+impl<'a> Measured<'a> {
+    /// Counts what the models of all runs learnt from and what they are measured on.
     ///
     /// # Errors
-    /// Those of the models and the dataset.
-    pub fn new(
-        dataset: &Dataset,
-        records: &Records,
-        manual: &Manual,
-        models: [&DiagnosisModel; 2],
-        batch_tokens: usize,
-    ) -> Result<Self> {
-        let [original, linked] = models;
-        let judged = [judge(records, original, batch_tokens)?, judge(records, linked, batch_tokens)?];
+    /// Those of the dataset.
+    pub fn new(dataset: &Dataset, records: &Records, manual: &Manual, runs: &'a [[Judgement; 2]]) -> Result<Self> {
         let outside: usize = records.test.iter().map(|record| record.outside).sum();
         let inside: usize = records.test.iter().map(|record| record.labels(LabelSet::Manual).len()).sum();
         Ok(Self {
-            judged,
+            runs,
             patients: records.test.iter().map(|record| record.place().0).collect(),
             weights: records.weights(),
             codes: records.classes.clone(),
@@ -89,18 +89,20 @@ impl Measured {
         self,
         settings: &StudySettings,
         catalog: &Catalog,
-        courses: Courses,
         (faults, uncoded): (&Faults, u64),
     ) -> Result<Outcome> {
-        let [first, second] = &self.judged;
-        let found = difference(first, second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
-        let found = found.ok_or_else(nothing)?;
-        let [original, linked] = [first, second].map(|judged| Multilabel::of(judged, &self.weights).values());
+        let judged = self.of_sets(|judgement| judgement.judged.as_slice());
+        let (reached, found) = self.compare(&judged, settings)?;
+        let by_run: Vec<[f64; 2]> = reached[0].iter().zip(&reached[1]).map(|(a, b)| [a[0], b[0]]).collect();
+        let [original, linked] = reached.map(|runs| mean(&runs));
         let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
         let mut measures: Vec<Measure> = measures
             .map(|(((name, original), linked), found)| measure((*name).to_owned(), [original, linked], found))
             .collect();
-        measures.insert(1, self.likelier_than_not(settings)?);
+        measures.insert(1, self.likelier_than_not(&judged, settings)?);
+        let [original, linked] =
+            self.of_sets(|judgement| judgement.course.as_slice()).map(|courses| mean_course(&courses));
+        let tested = self.patients.len();
         Ok(Outcome {
             title: settings.title.clone(),
             noso: env!("CARGO_PKG_VERSION").into(),
@@ -110,54 +112,94 @@ impl Measured {
             settings: toml::to_string(settings).unwrap_or_default(),
             sources: BTreeMap::new(),
             failures: faults.rejected + uncoded,
-            notes: [notes(faults, self.gold, first.len()), self.notes.clone(), counted(&[(uncoded, UNCODED)])].concat(),
+            notes: [notes(faults, self.gold, tested), self.notes.clone(), counted(&[(uncoded, UNCODED)])].concat(),
             measures,
-            courses,
-            reliability: self.reliability(),
-            codes: self.codes_outcome(catalog),
+            runs: by_run,
+            courses: Courses { original, linked },
+            reliability: trusted(&judged),
+            codes: self.codes_outcome(&judged, catalog),
             statistics: self.statistics,
             transitions: self.transitions,
             sweep: None,
         })
     }
 
+    /// Returns something of each run's models, by label set.
+    fn of_sets<T: ?Sized>(&self, of: impl Fn(&'a Judgement) -> &'a T) -> [Vec<&'a T>; 2] {
+        [0, 1].map(|set: usize| self.runs.iter().map(|run| of(&run[set])).collect())
+    }
+
+    /// Measures every model, by label set and run, and by how much those of linked labels are better.
+    fn compare<R: AsRef<[Judged]>>(
+        &self,
+        judged: &[Vec<R>; 2],
+        settings: &StudySettings,
+    ) -> Result<([Vec<[f64; 9]>; 2], [Difference; 9])> {
+        let [first, second] = judged;
+        let found = difference(first, second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
+        let values = |judged: &R| Multilabel::of(judged.as_ref(), &self.weights).values();
+        let reached = judged.each_ref().map(|runs| runs.iter().map(values).collect());
+        Ok((reached, found.ok_or_else(nothing)?))
+    }
+
     /// Measures weighted F1 where codes are given that are likelier than not, whatever threshold was chosen.
-    fn likelier_than_not(&self, settings: &StudySettings) -> Result<Measure> {
+    fn likelier_than_not(&self, judged: &[Vec<&[Judged]>; 2], settings: &StudySettings) -> Result<Measure> {
         let even = |judged: &Judged| {
             let classes = judged.probabilities.iter().zip(0..).filter(|(probability, _)| **probability >= 0.5);
             Judged { chosen: classes.map(|(_, class)| class).collect(), ..judged.clone() }
         };
-        let [first, second] = self.judged.each_ref().map(|judged| judged.iter().map(even).collect::<Vec<_>>());
-        let found = difference(&first, &second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
-        let found = found.ok_or_else(nothing)?[0];
-        let reached = [first, second].map(|judged| Multilabel::of(&judged, &self.weights).weighted_f1);
-        Ok(measure("weighted F1, threshold 0.5".into(), reached, found))
+        let judged = judged
+            .each_ref()
+            .map(|runs| runs.iter().map(|judged| judged.iter().map(even).collect::<Vec<_>>()).collect::<Vec<_>>());
+        let (reached, found) = self.compare(&judged, settings)?;
+        Ok(measure("weighted F1, threshold 0.5".into(), reached.map(|runs| mean(&runs)[0]), found[0]))
     }
 
-    /// Holds the probabilities of both models against what is right.
-    fn reliability(&self) -> Reliability {
-        let pairs = self.judged.each_ref().map(|judged| judged.iter().flat_map(pairs).collect::<Vec<_>>());
-        let [original, linked] = pairs.each_ref().map(|pairs| reliability(pairs, Binning::EqualWidth(10)));
-        let errors = pairs.map(|mut pairs| {
-            pairs.retain(|(probability, _)| *probability >= LIKELY);
-            expected_calibration_error(&pairs, Binning::EqualWidth(15))
-        });
-        Reliability { original, linked, errors }
-    }
-
-    fn codes_outcome(&self, catalog: &Catalog) -> Vec<CodeOutcome> {
-        let [original, linked] = self.judged.each_ref().map(|judged| per_class(judged, self.codes.len()));
-        let [before, after] = &self.trained;
-        let f1 = |counts: &Counts| counts.score().f1;
-        let outcome = |(class, code): (usize, &IcdCode)| CodeOutcome {
-            code: code.clone(),
-            title: catalog.title(code).to_string(),
-            trained: [before[class], after[class]],
-            tested: (original[class].true_positives + original[class].false_negatives) as u64,
-            f1: [f1(&original[class]), f1(&linked[class])],
+    fn codes_outcome(&self, judged: &[Vec<&[Judged]>; 2], catalog: &Catalog) -> Vec<CodeOutcome> {
+        let counted = |judged: &&[Judged]| per_class(*judged, self.codes.len());
+        let counts = judged.each_ref().map(|runs| runs.iter().map(counted).collect::<Vec<_>>());
+        let f1 = |runs: &[Vec<Counts>], class: usize| {
+            runs.iter().map(|counts| counts[class].score().f1).sum::<f64>() / runs.len() as f64
+        };
+        let outcome = |(class, code): (usize, &IcdCode)| {
+            let of_first = &counts[0][0][class];
+            CodeOutcome {
+                code: code.clone(),
+                title: catalog.title(code).to_string(),
+                trained: self.trained.each_ref().map(|counts| counts[class]),
+                tested: (of_first.true_positives + of_first.false_negatives) as u64,
+                f1: counts.each_ref().map(|runs| f1(runs, class)),
+            }
         };
         self.codes.iter().enumerate().map(outcome).collect()
     }
+}
+
+/// Returns the mean of each measure.
+fn mean(runs: &[[f64; 9]]) -> [f64; 9] {
+    std::array::from_fn(|measure| runs.iter().map(|run| run[measure]).sum::<f64>() / runs.len().max(1) as f64)
+}
+
+/// Returns the mean course of trainings that were evaluated at the same steps; where some ended before, of the others.
+fn mean_course(courses: &[&[[f64; 2]]]) -> Vec<[f64; 2]> {
+    let longest = courses.iter().map(|course| course.len()).max().unwrap_or(0);
+    let at = |place: usize| {
+        let points: Vec<[f64; 2]> = courses.iter().filter_map(|course| course.get(place).copied()).collect();
+        let count = points.len() as f64;
+        [0, 1].map(|of: usize| points.iter().map(|point| point[of]).sum::<f64>() / count)
+    };
+    (0..longest).map(at).collect()
+}
+
+/// Holds the probabilities of each label set's models against what is right.
+fn trusted(judged: &[Vec<&[Judged]>; 2]) -> Reliability {
+    let pairs = judged.each_ref().map(|runs| runs.iter().copied().flatten().flat_map(pairs).collect::<Vec<_>>());
+    let [original, linked] = pairs.each_ref().map(|pairs| reliability(pairs, Binning::EqualWidth(10)));
+    let errors = pairs.map(|mut pairs| {
+        pairs.retain(|(probability, _)| *probability >= LIKELY);
+        expected_calibration_error(&pairs, Binning::EqualWidth(15))
+    });
+    Reliability { original, linked, errors }
 }
 
 /// Returns the probability of each class, and whether it is right.

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub statistics: Table2,
     /// Measures on the manual test set; the first is weighted F1.
     pub measures: Vec<Measure>,
+    /// Weighted F1 of each run: original, linked.
+    pub runs: Vec<[f64; 2]>,
     /// Weighted F1 in the course of training.
     pub courses: Courses,
     /// How far the models' probabilities can be trusted.

@@ -11,8 +11,8 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    measured::Measured,
-    outcome::{Courses, Outcome},
+    measured::{Judgement, Measured, judge},
+    outcome::Outcome,
     page::page,
     settings::{ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
     sources::{self, Sources},
@@ -91,23 +91,18 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let manual = Manual::load(&manual_path, &catalog)?;
 
     watch.stage("reading the records", None);
-    let begun = || begin(settings, &dataset, &manual);
-    let encoder = begun()?;
+    let begun = |training: &DiagnosisSettings| begin(settings, training, &dataset, &manual);
+    let encoder = begun(&settings.training)?;
     let reader = settings.training.reader(&encoder);
     let all = read(settings, &dataset, &reader, &manual)?;
-    let mut models = Vec::new();
-    for (set, name) in [(LabelSet::Original, "original"), (LabelSet::Linked, "linked")] {
-        watch.stage(&format!("training on the {name} codes"), None);
-        let lesson = Lesson { records: &all, labels: set, watched: WATCHED_RECORDS };
-        models.push(trained(&settings.training, lesson, begun, &folder.join(name), watch)?);
+    let mut runs = Vec::new();
+    for number in 1..=settings.runs {
+        runs.push(run_of(settings, number, &all, begun, folder, watch)?);
     }
-    watch.stage("measuring", None);
-    let [(original, first), (linked, second)] = models.try_into().map_err(|_| unexpected())?;
-    let batch_tokens = settings.training.fit.batch_tokens / 4;
-    let measured = Measured::new(&dataset, &all, &manual, [&original, &linked], batch_tokens)?;
-    let courses = Courses { original: course(&first), linked: course(&second) };
+    watch.stage("comparing", None);
+    let measured = Measured::new(&dataset, &all, &manual, &runs)?;
     let uncoded = dataset.count_linked()?.failed;
-    let mut outcome = measured.outcome(settings, &catalog, courses, (&faults, uncoded))?;
+    let mut outcome = measured.outcome(settings, &catalog, (&faults, uncoded))?;
     outcome.sources = sources;
     outcome.sweep = sweep(settings, &all, begun, &folder.join("sweep"), watch)?;
     outcome.seconds = started.elapsed().as_secs_f64();
@@ -116,6 +111,32 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     write_atomic(&folder.join(OUTCOME_FILE), &json)?;
     write_atomic(&folder.join(PAGE_FILE), page(&outcome)?.as_bytes())?;
     Ok(outcome)
+}
+
+/// Trains a model on each label set by the seed of a run, numbered from 1, and lets both predict the manual records.
+fn run_of(
+    settings: &StudySettings,
+    number: u64,
+    records: &Records,
+    begin: impl Fn(&DiagnosisSettings) -> Result<Pretrained> + Copy,
+    folder: &Path,
+    watch: &mut dyn StudyWatch,
+) -> Result<[Judgement; 2]> {
+    let mut training = settings.training.clone();
+    training.fit.seed += number - 1;
+    let [of, ending] = match settings.runs {
+        1 => Default::default(),
+        runs => [format!(", {number} of {runs}"), if number > 1 { format!("-{number}") } else { String::new() }],
+    };
+    let mut learn = |set: LabelSet, name: &str| -> Result<Judgement> {
+        watch.stage(&format!("training on the {name} codes{of}"), None);
+        let lesson = Lesson { records, labels: set, watched: WATCHED_RECORDS };
+        let (model, history) = trained(&training, lesson, begin, &folder.join(format!("{name}{ending}")), watch)?;
+        watch.stage("measuring", None);
+        let judged = judge(records, &model, training.fit.batch_tokens / 4)?;
+        Ok(Judgement { judged, course: course(&history) })
+    };
+    Ok([learn(LabelSet::Original, "original")?, learn(LabelSet::Linked, "linked")?])
 }
 
 /// Returns table, columns and manual codes, made up if the study asks for it.
@@ -213,7 +234,12 @@ fn named(settings: &StudySettings, name: &str) -> Result<Pretrained> {
 }
 
 /// Returns what a model begins with: the same for both.
-fn begin(settings: &StudySettings, dataset: &Dataset, manual: &Manual) -> Result<Pretrained> {
+fn begin(
+    settings: &StudySettings,
+    training: &DiagnosisSettings,
+    dataset: &Dataset,
+    manual: &Manual,
+) -> Result<Pretrained> {
     let ModelSettings { encoder, new } = &settings.model;
     match encoder {
         Some(name) => named(settings, name),
@@ -223,7 +249,7 @@ fn begin(settings: &StudySettings, dataset: &Dataset, manual: &Manual) -> Result
                 let mut visits = history.visits.iter();
                 settings.split.test == 0.0 && visits.any(|visit| manual.codes(&history.patient, &visit.id).is_some())
             };
-            settings.training.draw(dataset, new, &Device::Cpu, |history| !is_measured(history))
+            training.draw(dataset, new, &Device::Cpu, |history| !is_measured(history))
         }
     }
 }
@@ -262,7 +288,7 @@ fn draw_test(records: &mut Records, split: &SplitSettings) {
 pub(super) fn trained(
     settings: &DiagnosisSettings,
     lesson: Lesson<'_>,
-    begin: impl Fn() -> Result<Pretrained>,
+    begin: impl Fn(&DiagnosisSettings) -> Result<Pretrained>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<(DiagnosisModel, History)> {
@@ -271,7 +297,7 @@ pub(super) fn trained(
         return Ok((DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu)?, history));
     }
     let claimed = ModelFolder::claim(folder, true)?;
-    let (model, report) = train(begin()?, lesson, settings, &claimed, watch)?;
+    let (model, report) = train(begin(settings)?, lesson, settings, &claimed, watch)?;
     Ok((model, report.history))
 }
 
@@ -280,8 +306,4 @@ fn course(history: &History) -> Vec<[f64; 2]> {
     let point =
         |one: &crate::nn::fit::EvaluationRecord| Some([one.step as f64, f64::from(*one.figures.get(MANUAL_F1)?)]);
     history.evaluations.iter().filter_map(point).collect()
-}
-
-fn unexpected() -> Error {
-    Error::Training { what: "a study", reason: "it takes two models".into() }
 }

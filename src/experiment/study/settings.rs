@@ -33,6 +33,10 @@ pub struct StudySettings {
     /// How both are trained.
     #[serde(default)]
     pub training: DiagnosisSettings,
+    /// Models that learn from each label set, by seeds from that of the training on: how much of a difference is chance of the training.
+    /// Default 1, of which the intervals do not know it.
+    #[serde(default = "runs")]
+    pub runs: u64,
     /// How the labels' errors are varied; on made-up records alone. Default: not at all.
     pub sweep: Option<SweepSettings>,
     /// Resamples of the paired bootstrap. Default 2000.
@@ -185,6 +189,7 @@ impl StudySettings {
             let wrong = sweep.doctors.iter().chain(&sweep.coder).find(|share| !is_share(share));
             check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
         }
+        check_setting(self.runs > 0, "runs", "a whole number from 1", self.runs)?;
         check_setting(self.resamples > 0, "resamples", "a whole number from 1", self.resamples)?;
         self.training.check()
     }
@@ -192,6 +197,10 @@ impl StudySettings {
 
 fn title() -> String {
     "What automatic labels are worth".into()
+}
+
+fn runs() -> u64 {
+    1
 }
 
 fn resamples() -> usize {

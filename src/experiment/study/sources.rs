@@ -58,6 +58,7 @@ pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) 
     let essence = |settings: &StudySettings| StudySettings {
         title: String::new(),
         resamples: 0,
+        runs: 0,
         sweep: None,
         ..settings.clone()
     };

@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     eval::multilabel::{per_class, weighted_f1},
     nn::pretrained::Pretrained,
-    train::diagnosis::Lesson,
+    train::diagnosis::{DiagnosisSettings, Lesson},
 };
 
 /// Trains a model for each step of both label sets, in folders of their own within `folder`, and measures all on the records of the test.
@@ -27,7 +27,7 @@ use crate::{
 pub(super) fn sweep(
     settings: &StudySettings,
     records: &Records,
-    begin: impl Fn() -> Result<Pretrained> + Copy,
+    begin: impl Fn(&DiagnosisSettings) -> Result<Pretrained> + Copy,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<Option<Sweep>> {

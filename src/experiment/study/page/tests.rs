@@ -47,6 +47,7 @@ fn outcome() -> Outcome {
             measure("weighted F1", [0.2, 0.48], [0.22, 0.334]),
             measure("exact match", [0.1, 0.09], [-0.03, 0.01]),
         ],
+        runs: vec![[0.2, 0.48]],
         courses: Courses { original: vec![[100.0, 0.2]], linked: vec![] },
         codes: vec![
             code("I25.1", "<script>«Атеросклеротическая» болезнь", [1200, 4500], 40, [0.2, 0.58]),
