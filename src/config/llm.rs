@@ -43,10 +43,11 @@ pub struct LlmConfig {
 }
 
 /// Where a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     /// A GPU if there is one, else the CPU.
+    #[default]
     Auto,
     /// The CPU.
     Cpu,

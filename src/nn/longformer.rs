@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Tensor};
 
 use super::{
     Masks, Parameters,
@@ -48,7 +48,7 @@ pub fn lengthen(model: &Pretrained, window: usize, tokens: usize) -> Result<Pret
         }
         weights.insert(name.clone(), weight);
     }
-    let parameters = Parameters::from_tensors(&model.name, weights, &Device::Cpu, 0);
+    let parameters = Parameters::from_tensors(&model.name, weights, model.parameters.device(), 0);
     let mut longer = Pretrained::new(&model.name, config, parameters, Arc::clone(&model.tokenizer))?;
     longer.extra = model.extra.clone();
     longer.forget_heads();

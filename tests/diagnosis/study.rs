@@ -70,6 +70,17 @@ fn a_study_of_simulated_records_leaves_its_page_and_what_is_done_is_not_done_aga
     let after = fs::metadata(out.join("original/model.safetensors")).unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap());
     assert_eq!(outcome(&out)["measures"], found["measures"]);
+    // Another pair of models beside the first, by another seed.
+    write(folder.path(), "study.toml", "runs = 2\n[simulate]\npatients = 50\n[split]\nvalidation = 0.2\ntest = 0.2\n");
+    let run = study(&[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(fs::read(out.join(weights)).unwrap() == linked);
+    assert!(fs::read(out.join("linked-2/model.safetensors")).unwrap() != linked);
+    let (one, two) = (found["measures"][0]["linked"].as_f64().unwrap(), outcome(&out));
+    let by_run: Vec<f64> = two["runs"].as_array().unwrap().iter().map(|run| run[1].as_f64().unwrap()).collect();
+    let mean = two["measures"][0]["linked"].as_f64().unwrap();
+    assert!(by_run.len() == 2 && by_run[0] == one && (mean - (by_run[0] + by_run[1]) / 2.0).abs() < 1e-9, "{by_run:?}");
+    assert!(fs::read_to_string(out.join("index.html")).unwrap().contains("means of 2 models of each label set"));
     write(folder.path(), "study.toml", "[simulate]\npatients = 51\n[split]\nvalidation = 0.2\ntest = 0.2\n");
     let other = study(&[]);
     assert!(

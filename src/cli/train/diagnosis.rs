@@ -17,7 +17,7 @@ use crate::{
         labels::LabelSet,
         records::{Records, Wanted},
     },
-    embed::bert::load_model,
+    embed::bert::{device, load_model},
     nn::{
         fit::{Group, ModelFolder},
         pretrained::Pretrained,
@@ -74,6 +74,9 @@ pub struct Args {
     /// Learning rate of what is put on the encoder [default: the encoder's]
     #[arg(long, value_name = "X")]
     head_learning_rate: Option<f64>,
+    /// Where it is trained
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
     /// Folder to write, in the form of Hugging Face
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -147,9 +150,10 @@ impl Args {
 
     fn begin(&self, settings: &DiagnosisSettings, dataset: &Dataset) -> anyhow::Result<Pretrained> {
         if let Some(name) = &self.encoder {
-            let encoder = load_model(&EncoderConfig { device: Device::Cpu, ..EncoderConfig::of(name) })?.0;
+            let encoder = load_model(&EncoderConfig { device: self.device, ..EncoderConfig::of(name) })?.0;
             return Ok(settings.begin(encoder)?);
         }
-        Ok(settings.draw(dataset, &self.sizes.sizes(), &candle_core::Device::Cpu, |_| true)?)
+        let texts = settings.texts(dataset, |_| true)?;
+        Ok(settings.draw(&texts, &self.sizes.sizes(), &device(self.device)?)?)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use candle_core::Device;
-
 use super::{
     fit::{Bar, FitArgs, defaults},
     manifest::{MODEL_WEIGHTS, Manifest},
@@ -11,9 +9,9 @@ use super::{
 };
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES},
-    config::{self, EncoderConfig},
+    config::{Device, EncoderConfig},
     corpus::{Documents, InputFormat, ReadOptions, Source},
-    embed::bert::load_model,
+    embed::bert::{device, load_model},
     error::Result,
     nn::{
         fit::{ModelFolder, fingerprint},
@@ -70,6 +68,9 @@ pub struct Args {
     /// Hold out every N-th text for evaluation; 0 holds out none
     #[arg(long, value_name = "N", default_value_t = 20)]
     held_out: usize,
+    /// Where it is trained
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
     /// Folder to write, in the form of Hugging Face
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -95,8 +96,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.sizes().check()?;
     let (texts, failed) = args.read()?;
     let model = match &args.init {
-        Some(name) => load_model(&EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) })?.0,
-        None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &Device::Cpu)?,
+        Some(name) => load_model(&EncoderConfig { device: args.device, ..EncoderConfig::of(name) })?.0,
+        None => encoder::draw(&texts, &args.sizes(), settings.fit.seed, &device(args.device)?)?,
     };
     let model = match args.window {
         Some(window) => lengthen(&model, window, settings.length.max(model.config.max_tokens()))?,

@@ -1,4 +1,4 @@
-//! What two trained models are worth: records and models come in, the figures of the page leave.
+//! What trained models are worth: records and what the models say of them come in, the figures of the page leave.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,7 +31,7 @@ use crate::{
 
 /// Codes of which is told where their records went.
 const MOST_TRANSITIONS: usize = 12;
-/// Codes below it are not looked at when the error of probabilities is measured: nearly all are, and are wrong.
+/// Codes below it are not looked at when probabilities are held against what is right: nearly all are, and are wrong.
 pub(super) const LIKELY: f64 = 0.1;
 /// What became of conclusions that the coder failed on.
 const UNCODED: &str = "conclusions could not be coded: their appointments teach neither model.";
@@ -195,17 +195,16 @@ fn mean_course(courses: &[&[[f64; 2]]]) -> Vec<[f64; 2]> {
 fn trusted(judged: &[Vec<&[Judged]>; 2]) -> Reliability {
     let pairs = judged.each_ref().map(|runs| runs.iter().copied().flatten().flat_map(pairs).collect::<Vec<_>>());
     let [original, linked] = pairs.each_ref().map(|pairs| reliability(pairs, Binning::EqualWidth(10)));
-    let errors = pairs.map(|mut pairs| {
-        pairs.retain(|(probability, _)| *probability >= LIKELY);
-        expected_calibration_error(&pairs, Binning::EqualWidth(15))
-    });
+    let errors = pairs.map(|pairs| expected_calibration_error(&pairs, Binning::EqualWidth(15)));
     Reliability { original, linked, errors }
 }
 
-/// Returns the probability of each class, and whether it is right.
+/// Returns the probability of each class that is likely enough, and whether it is right.
 fn pairs(judged: &Judged) -> impl Iterator<Item = (f64, bool)> {
     let is_right = |class: u32| judged.gold.binary_search(&class).is_ok();
-    judged.probabilities.iter().zip(0..).map(move |(&probability, class)| (f64::from(probability), is_right(class)))
+    let all = judged.probabilities.iter().map(|&probability| f64::from(probability)).zip(0..);
+    all.filter(|(probability, _)| *probability >= LIKELY)
+        .map(move |(probability, class)| (probability, is_right(class)))
 }
 
 fn measure(name: String, [original, linked]: [f64; 2], found: Difference) -> Measure {
@@ -218,6 +217,7 @@ fn nothing() -> Error {
     Error::Training { what: "a study", reason }
 }
 
+/// Lets a model predict the records of the test; `batch_tokens` are computed at once on a core.
 pub(super) fn judge(records: &Records, model: &DiagnosisModel, batch_tokens: usize) -> Result<Vec<Judged>> {
     let reader = model.reader();
     let tokens = |number: usize| records.tokens(&records.test[number], &reader);

@@ -12,10 +12,13 @@ mod page;
 mod run;
 mod settings;
 mod sources;
+mod start;
 mod sweep;
 mod written;
 
 pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Reliability, Sweep, SweepPoint, Table2, Transition};
 pub use page::page;
 pub use run::{OUTCOME_FILE, PAGE_FILE, StudyWatch, run};
-pub use settings::{CoderSettings, ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings};
+pub use settings::{
+    CoderSettings, ModelSettings, PretrainingSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings,
+};

@@ -111,14 +111,15 @@ pub struct Courses {
     pub linked: Vec<[f64; 2]>,
 }
 
-/// Probabilities that both models give for codes of the manual test set, in bins, against the share of these codes that are right.
+/// Probabilities of 0.1 or more that both models give for codes of the manual test set, in bins, against the share of these codes that are
+/// right.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Reliability {
     /// Trained on original labels.
     pub original: Vec<Bin>,
     /// Trained on linked labels.
     pub linked: Vec<Bin>,
-    /// Expected calibration error of each, of the codes held likely by one in ten or more.
+    /// Expected calibration error of each.
     pub errors: [f64; 2],
 }
 

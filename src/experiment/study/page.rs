@@ -164,10 +164,10 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             "Can the probabilities be trusted?",
             figures::reliability(&outcome.reliability)?,
             &format!(
-                "Each mark is a tenth of all probabilities, with at least 20 codes in it: on the thin line as many of \
-                 the codes are right as the model says, above it more. Of codes held likely by {LIKELY} or more the mean \
-                 distance is {} with original labels and {} with linked ones (expected calibration error). Probabilities \
-                 were fitted to the labels that a model learnt: where these omit codes, they are too low.",
+                "Each mark holds the probabilities of a tenth of the axis, from {LIKELY} on, of at least 20 codes: on the \
+                 thin line as many of the codes are right as the model says, above it more. The mean distance from it \
+                 is {} with original labels and {} with linked ones (expected calibration error). Probabilities were \
+                 fitted to the labels that a model learnt: where these omit codes, they are too low.",
                 decimal(outcome.reliability.errors[0], 3),
                 decimal(outcome.reliability.errors[1], 3),
             ),

@@ -14,16 +14,17 @@ use super::{
     measured::{Judgement, Measured, judge},
     outcome::Outcome,
     page::page,
-    settings::{ModelSettings, RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
+    settings::{RecordsSettings, SimulatedRecords, SplitSettings, StudySettings},
     sources::{self, Sources},
+    start::{Start, named},
     sweep::sweep,
 };
 use crate::{
     artifact::write_atomic,
     catalog::Catalog,
-    config::{self, EncoderConfig, PipelineConfig},
+    config::PipelineConfig,
     diagnosis::{
-        self, Faults, Reader, Split,
+        Faults, Reader, Split,
         dataset::Dataset,
         group::Groups,
         labels::LabelSet,
@@ -34,12 +35,9 @@ use crate::{
         simulate::{Simulator, disease, folder},
         table::{Appointments, Columns, TableFormat},
     },
-    embed::bert::load_model,
+    embed::bert::device,
     error::{Error, Result},
-    nn::{
-        fit::{History, ModelFolder, Watch},
-        pretrained::Pretrained,
-    },
+    nn::fit::{History, ModelFolder, Watch},
     pipeline::Pipeline,
     train::diagnosis::{DiagnosisSettings, Lesson, MANUAL_F1, train},
 };
@@ -90,21 +88,22 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     sources.extend(label(&coder, &data, &faults, watch)?);
     let manual = Manual::load(&manual_path, &catalog)?;
 
+    let start = Start::new(settings, (&dataset, &manual), folder, watch)?;
+
     watch.stage("reading the records", None);
-    let begun = |training: &DiagnosisSettings| begin(settings, training, &dataset, &manual);
-    let encoder = begun(&settings.training)?;
+    let encoder = start.encoder(&settings.training)?;
     let reader = settings.training.reader(&encoder);
     let all = read(settings, &dataset, &reader, &manual)?;
     let mut runs = Vec::new();
     for number in 1..=settings.runs {
-        runs.push(run_of(settings, number, &all, begun, folder, watch)?);
+        runs.push(run_of(settings, number, &all, &start, folder, watch)?);
     }
     watch.stage("comparing", None);
     let measured = Measured::new(&dataset, &all, &manual, &runs)?;
     let uncoded = dataset.count_linked()?.failed;
     let mut outcome = measured.outcome(settings, &catalog, (&faults, uncoded))?;
     outcome.sources = sources;
-    outcome.sweep = sweep(settings, &all, begun, &folder.join("sweep"), watch)?;
+    outcome.sweep = sweep(settings, &all, &start, &folder.join("sweep"), watch)?;
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome.machine = machine.to_owned();
     let json = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
@@ -118,11 +117,11 @@ fn run_of(
     settings: &StudySettings,
     number: u64,
     records: &Records,
-    begin: impl Fn(&DiagnosisSettings) -> Result<Pretrained> + Copy,
+    start: &Start<'_>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<[Judgement; 2]> {
-    let mut training = settings.training.clone();
+    let (mut training, place) = (settings.training.clone(), device(settings.model.device)?);
     training.fit.seed += number - 1;
     let [of, ending] = match settings.runs {
         1 => Default::default(),
@@ -131,7 +130,8 @@ fn run_of(
     let mut learn = |set: LabelSet, name: &str| -> Result<Judgement> {
         watch.stage(&format!("training on the {name} codes{of}"), None);
         let lesson = Lesson { records, labels: set, watched: WATCHED_RECORDS };
-        let (model, history) = trained(&training, lesson, begin, &folder.join(format!("{name}{ending}")), watch)?;
+        let folder = folder.join(format!("{name}{ending}"));
+        let (model, history) = trained(&training, lesson, &place, start, &folder, watch)?;
         watch.stage("measuring", None);
         let judged = judge(records, &model, training.fit.batch_tokens / 4)?;
         Ok(Judgement { judged, course: course(&history) })
@@ -227,33 +227,6 @@ fn go_on(watch: &dyn StudyWatch, what: &'static str) -> Result<()> {
     if watch.stop() { Err(Error::Interrupted { what }) } else { Ok(()) }
 }
 
-/// Loads the encoder that the settings name.
-fn named(settings: &StudySettings, name: &str) -> Result<Pretrained> {
-    let config = EncoderConfig { device: config::Device::Cpu, ..EncoderConfig::of(name) };
-    settings.training.begin(load_model(&config)?.0)
-}
-
-/// Returns what a model begins with: the same for both.
-fn begin(
-    settings: &StudySettings,
-    training: &DiagnosisSettings,
-    dataset: &Dataset,
-    manual: &Manual,
-) -> Result<Pretrained> {
-    let ModelSettings { encoder, new } = &settings.model;
-    match encoder {
-        Some(name) => named(settings, name),
-        None => {
-            // Patients that are measured on teach no word pieces either.
-            let is_measured = |history: &diagnosis::History| {
-                let mut visits = history.visits.iter();
-                settings.split.test == 0.0 && visits.any(|visit| manual.codes(&history.patient, &visit.id).is_some())
-            };
-            training.draw(dataset, new, &Device::Cpu, |history| !is_measured(history))
-        }
-    }
-}
-
 /// Reads the records of all parts, and sees that there are some to choose and to measure on.
 fn read(settings: &StudySettings, dataset: &Dataset, reader: &Reader<'_>, manual: &Manual) -> Result<Records> {
     let wanted = Wanted { labels: None, manual: Some(manual), measure_manual: settings.split.test == 0.0 };
@@ -288,16 +261,17 @@ fn draw_test(records: &mut Records, split: &SplitSettings) {
 pub(super) fn trained(
     settings: &DiagnosisSettings,
     lesson: Lesson<'_>,
-    begin: impl Fn(&DiagnosisSettings) -> Result<Pretrained>,
+    device: &Device,
+    start: &Start<'_>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<(DiagnosisModel, History)> {
     if folder.join("config.json").exists() {
         let history = History::load(&folder.join("training"))?;
-        return Ok((DiagnosisModel::load(&folder.display().to_string(), &Device::Cpu)?, history));
+        return Ok((DiagnosisModel::load(&folder.display().to_string(), device)?, history));
     }
     let claimed = ModelFolder::claim(folder, true)?;
-    let (model, report) = train(begin(settings)?, lesson, settings, &claimed, watch)?;
+    let (model, report) = train(start.encoder(settings)?, lesson, settings, &claimed, watch)?;
     Ok((model, report.history))
 }
 

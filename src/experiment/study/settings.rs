@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    config::Device,
     diagnosis::simulate::SimulateSettings,
     error::{Error, Result, check_setting, line_at},
-    train::{diagnosis::DiagnosisSettings, encoder::Sizes},
+    nn::fit::FitSettings,
+    train::{
+        diagnosis::DiagnosisSettings,
+        encoder::{EncoderSettings, Sizes},
+    },
 };
 
 /// A study of what a coder's labels are worth.
@@ -30,6 +35,8 @@ pub struct StudySettings {
     /// The model that both trainings begin with.
     #[serde(default)]
     pub model: ModelSettings,
+    /// How the encoder is trained beforehand, once for all models; not at all without it.
+    pub pretraining: Option<PretrainingSettings>,
     /// How both are trained.
     #[serde(default)]
     pub training: DiagnosisSettings,
@@ -112,8 +119,29 @@ impl Default for CoderSettings {
 pub struct ModelSettings {
     /// Folder or hub id of a Longformer, or of a BERT that is made one; without it a new one is drawn.
     pub encoder: Option<String>,
+    /// Where models are trained and predict. Default: on the GPU in a build for it, else on the CPU.
+    pub device: Device,
     /// Sizes of a new one; its positions are those of the training's `max_tokens`.
     pub new: Sizes,
+}
+
+/// How an encoder is trained as a masked language model on the histories of training patients, in examples as long as an input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainingSettings {
+    /// The training loop.
+    #[serde(deserialize_with = "read_fit")]
+    pub fit: FitSettings,
+}
+
+fn read_fit<'de, D: Deserializer<'de>>(given: D) -> std::result::Result<FitSettings, D::Error> {
+    PretrainingSettings::default().fit.read_over(given)
+}
+
+impl Default for PretrainingSettings {
+    fn default() -> Self {
+        Self { fit: EncoderSettings::default().fit }
+    }
 }
 
 /// How good labels are made worse step by step. One model is trained for each step.
@@ -189,6 +217,7 @@ impl StudySettings {
             let wrong = sweep.doctors.iter().chain(&sweep.coder).find(|share| !is_share(share));
             check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
         }
+        self.pretraining.as_ref().map_or(Ok(()), |pretraining| pretraining.fit.check())?;
         check_setting(self.runs > 0, "runs", "a whole number from 1", self.runs)?;
         check_setting(self.resamples > 0, "resamples", "a whole number from 1", self.resamples)?;
         self.training.check()
@@ -205,4 +234,24 @@ fn runs() -> u64 {
 
 fn resamples() -> usize {
     2000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::fit::WarmUp;
+
+    #[test]
+    fn what_is_not_given_is_as_in_the_paper() {
+        let text = "[simulate]\npatients = 9\n[pretraining]\n[training.fit]\nepochs = 3\n";
+        let settings: StudySettings = toml::from_str(text).unwrap();
+        let fit = FitSettings { epochs: 3, ..DiagnosisSettings::default().fit };
+        assert_eq!((&settings.training.fit, fit.batch, fit.warm_up), (&fit, 4, WarmUp::Share(0.1)));
+        assert_eq!(settings.pretraining, Some(PretrainingSettings::default()));
+        let again: StudySettings = toml::from_str(&toml::to_string(&settings).unwrap()).unwrap();
+        assert_eq!(again, settings);
+        let wrong =
+            toml::from_str::<StudySettings>("[simulate]\npatients = 9\n[training.fit]\nepoch = 3\n").unwrap_err();
+        assert!(wrong.message().contains("epoch") && wrong.span().is_some(), "{wrong}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What a training run is told.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::schedule::{Schedule, WarmUp};
 use crate::error::{Result, check_setting};
@@ -91,6 +91,19 @@ pub struct Group {
 }
 
 impl FitSettings {
+    /// Reads the keys that are given; what is not given stays as it is here, with a job's own defaults.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn read_over<'de, D: Deserializer<'de>>(&self, given: D) -> std::result::Result<Self, D::Error> {
+        let given: serde_json::Map<String, serde_json::Value> = Deserialize::deserialize(given)?;
+        let mut all = serde_json::to_value(self).map_err(D::Error::custom)?;
+        if let Some(all) = all.as_object_mut() {
+            all.extend(given);
+        }
+        serde_json::from_value(all).map_err(D::Error::custom)
+    }
+
     /// Checks that every setting is in its range.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 mod task;
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use self::task::DiagnosisTask;
 pub use self::task::MANUAL_F1;
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Histories whose texts word pieces are learnt from.
+/// Histories whose texts words are learnt from.
 const TAUGHT_HISTORIES: usize = 5000;
 /// Highest weight of what speaks for a class, where classes are balanced.
 const MOST_WEIGHT: f64 = 50.0;
@@ -49,7 +49,12 @@ pub struct DiagnosisSettings {
     /// Most validation records that are evaluated on, drawn by the seed; 0 is all. Default 2000.
     pub validation_records: usize,
     /// The training loop.
+    #[serde(deserialize_with = "read_fit")]
     pub fit: FitSettings,
+}
+
+fn read_fit<'de, D: Deserializer<'de>>(given: D) -> std::result::Result<FitSettings, D::Error> {
+    DiagnosisSettings::default().fit.read_over(given)
 }
 
 impl Default for DiagnosisSettings {
@@ -134,18 +139,20 @@ impl DiagnosisSettings {
         lengthen(&encoder, window, self.max_tokens.max(encoder.config.max_tokens()))
     }
 
-    /// Draws a new Longformer: word pieces learnt from those of the dataset's training histories that are `taught`, weights drawn from the
-    /// seed. `sizes.positions` does not count.
+    /// Draws a new Longformer: word pieces learnt from `texts`, weights drawn from the seed. `sizes.positions` does not count.
     ///
     /// # Errors
-    /// - [`Error::Setting`] if a size is out of its range; those of the dataset.
-    pub fn draw(
-        &self,
-        dataset: &Dataset,
-        sizes: &Sizes,
-        device: &Device,
-        taught: impl Fn(&diagnosis::History) -> bool,
-    ) -> Result<Pretrained> {
+    /// - [`Error::Setting`] if a size is out of its range.
+    pub fn draw(&self, texts: &[String], sizes: &Sizes, device: &Device) -> Result<Pretrained> {
+        let sizes = Sizes { positions: self.max_tokens, ..*sizes };
+        self.begin(encoder::draw(texts, &sizes, self.fit.seed, device)?)
+    }
+
+    /// Returns the texts of a dataset's training histories that are `taught`, the first 5,000.
+    ///
+    /// # Errors
+    /// Those of the dataset.
+    pub fn texts(&self, dataset: &Dataset, taught: impl Fn(&diagnosis::History) -> bool) -> Result<Vec<String>> {
         let mut texts = Vec::new();
         for history in dataset.histories()? {
             let history = history?;
@@ -156,8 +163,7 @@ impl DiagnosisSettings {
                 break;
             }
         }
-        let sizes = Sizes { positions: self.max_tokens, ..*sizes };
-        self.begin(encoder::draw(&texts, &sizes, self.fit.seed, device)?)
+        Ok(texts)
     }
 }
 
