@@ -142,13 +142,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         count += run.predict(&waiting, &mut output)?;
         bar.set_position(count as u64);
     }
+    faults.rejected = rejected;
+    faults.check(&args.table)?;
     output.finish()?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("{count} appointments predicted; {seconds:.2} s, {:.1} a second", count as f64 / seconds.max(1e-9));
-    faults.rejected = rejected;
     tell_faults(&faults);
-    faults.check(&args.table)?;
     Ok(if rejected > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
 }
 

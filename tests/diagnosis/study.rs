@@ -99,9 +99,11 @@ fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
     let known: Vec<String> = truth.iter().take(60).map(Value::to_string).collect();
     fs::write(folder.path().join("hospital/manual.jsonl"), known.join("\n")).unwrap();
     let records = "[records]\ntable = \"hospital/appointments.csv\"\nmanual = \"hospital/manual.jsonl\"\n";
-    write(folder.path(), "study.toml", records);
+    let pretraining = "[pretraining.fit]\nepochs = 1\n";
+    write(folder.path(), "study.toml", &format!("{records}{pretraining}"));
     let run = noso(folder.path(), &["study", "--config", "study.toml", "--output", "out"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("hidden words") && folder.path().join("out/encoder/model.safetensors").exists());
     let found = outcome(&folder.path().join("out"));
     let manual = &found["statistics"]["manual"];
     // Those none of whose codes both label sets have cannot be measured on.

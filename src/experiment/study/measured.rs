@@ -31,6 +31,8 @@ use crate::{
 
 /// Codes of which is told where their records went.
 const MOST_TRANSITIONS: usize = 12;
+/// Name of weighted F1 where codes are given that are likelier than not.
+pub(super) const EVEN_THRESHOLD: &str = "weighted F1, threshold 0.5";
 /// Codes below it are not looked at when probabilities are held against what is right: nearly all are, and are wrong.
 pub(super) const LIKELY: f64 = 0.1;
 /// What became of conclusions that the coder failed on.
@@ -92,7 +94,7 @@ impl<'a> Measured<'a> {
         (faults, uncoded): (&Faults, u64),
     ) -> Result<Outcome> {
         let judged = self.of_sets(|judgement| judgement.judged.as_slice());
-        let (reached, found) = self.compare(&judged, settings)?;
+        let (reached, found) = (self.reached(&judged), self.compare(&judged, settings)?);
         let by_run: Vec<[f64; 2]> = reached[0].iter().zip(&reached[1]).map(|(a, b)| [a[0], b[0]]).collect();
         let [original, linked] = reached.map(|runs| mean(&runs));
         let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
@@ -129,17 +131,20 @@ impl<'a> Measured<'a> {
         [0, 1].map(|set: usize| self.runs.iter().map(|run| of(&run[set])).collect())
     }
 
-    /// Measures every model, by label set and run, and by how much those of linked labels are better.
+    /// Measures every model, by label set and run.
+    fn reached<R: AsRef<[Judged]>>(&self, judged: &[Vec<R>; 2]) -> [Vec<[f64; 9]>; 2] {
+        let values = |judged: &R| Multilabel::of(judged.as_ref(), &self.weights).values();
+        judged.each_ref().map(|runs| runs.iter().map(values).collect())
+    }
+
+    /// Measures by how much the models of linked labels are better.
     fn compare<R: AsRef<[Judged]>>(
         &self,
-        judged: &[Vec<R>; 2],
+        [first, second]: &[Vec<R>; 2],
         settings: &StudySettings,
-    ) -> Result<([Vec<[f64; 9]>; 2], [Difference; 9])> {
-        let [first, second] = judged;
-        let found = difference(first, second, &self.patients, &self.weights, Bootstrap::new(settings.resamples));
-        let values = |judged: &R| Multilabel::of(judged.as_ref(), &self.weights).values();
-        let reached = judged.each_ref().map(|runs| runs.iter().map(values).collect());
-        Ok((reached, found.ok_or_else(nothing)?))
+    ) -> Result<[Difference; 9]> {
+        let bootstrap = Bootstrap::new(settings.resamples);
+        difference(first, second, &self.patients, &self.weights, bootstrap).ok_or_else(nothing)
     }
 
     /// Measures weighted F1 where codes are given that are likelier than not, whatever threshold was chosen.
@@ -151,8 +156,8 @@ impl<'a> Measured<'a> {
         let judged = judged
             .each_ref()
             .map(|runs| runs.iter().map(|judged| judged.iter().map(even).collect::<Vec<_>>()).collect::<Vec<_>>());
-        let (reached, found) = self.compare(&judged, settings)?;
-        Ok(measure("weighted F1, threshold 0.5".into(), reached.map(|runs| mean(&runs)[0]), found[0]))
+        let reached = self.reached(&judged).map(|runs| mean(&runs)[0]);
+        Ok(measure(EVEN_THRESHOLD.into(), reached, self.compare(&judged, settings)?[0]))
     }
 
     fn codes_outcome(&self, judged: &[Vec<&[Judged]>; 2], catalog: &Catalog) -> Vec<CodeOutcome> {

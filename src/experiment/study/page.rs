@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     figures::{self, CASES, Groups},
     grid::Grid,
-    measured::LIKELY,
+    measured::{EVEN_THRESHOLD, LIKELY},
     outcome::{Better, CodeOutcome, Measure, Outcome, Table2},
     run::WATCHED_RECORDS,
     written::{decimal, duration, grouped, signed},
@@ -28,7 +28,7 @@ const OPEN: usize = 80;
 pub fn page(outcome: &Outcome) -> Result<String> {
     let view = View {
         outcome,
-        finding: Finding::of(outcome.measures.first()),
+        finding: Finding::of(&outcome.measures),
         scale: scale(&outcome.measures),
         figures: drawn(outcome)?,
         statistics: rows(&outcome.statistics),
@@ -63,7 +63,7 @@ struct View<'a> {
     open: usize,
 }
 
-/// What the study says, in a sentence.
+/// What the study says, in a sentence or two.
 #[derive(Debug, Serialize)]
 struct Finding {
     better: Better,
@@ -71,9 +71,10 @@ struct Finding {
 }
 
 impl Finding {
-    /// Words the first measure: a label set is better where the interval of the difference leaves out 0.
-    fn of(measure: Option<&Measure>) -> Self {
-        let Some(measure) = measure else {
+    /// Words the first measure: a label set is better where the interval of the difference leaves out 0. What the same measure is at an
+    /// even threshold stands beside, for labels that omit codes lower all probabilities, and chosen thresholds make up for it.
+    fn of(measures: &[Measure]) -> Self {
+        let Some(measure) = measures.first() else {
             return Self { better: Better::Neither, sentence: "Nothing was measured.".into() };
         };
         let [lower, upper] = measure.interval;
@@ -86,16 +87,22 @@ impl Finding {
             }
             _ => (Better::Neither, "Between both sets of labels there is no difference that chance could not explain"),
         };
-        let sentence = format!(
-            "{words}: {} {} with linked labels against {} with original ones, a difference of {} (95 % interval {} to \
-             {}).",
-            measure.name,
-            decimal(measure.linked, 3),
-            decimal(measure.original, 3),
-            signed(measure.difference, 3),
-            signed(lower, 3),
-            signed(upper, 3),
-        );
+        let figures = |measure: &Measure| {
+            let Measure { original, linked, difference, interval: [lower, upper], .. } = *measure;
+            format!(
+                "{} with linked labels against {} with original ones, a difference of {} (95 % interval {} to {})",
+                decimal(linked, 3),
+                decimal(original, 3),
+                signed(difference, 3),
+                signed(lower, 3),
+                signed(upper, 3),
+            )
+        };
+        let mut sentence = format!("{words}: {} {}.", measure.name, figures(measure));
+        if let Some(even) = measures.iter().find(|measure| measure.name == EVEN_THRESHOLD) {
+            sentence +=
+                &format!(" Where just those codes are given that are likelier than not, it is {}.", figures(even));
+        }
         Self { better, sentence }
     }
 }

@@ -128,14 +128,17 @@ fn transitions_are_drawn_with_titles_and_changes() {
 
 #[test]
 fn the_finding_goes_by_the_interval() {
-    let finding = |interval| Finding::of(Some(&measure("weighted F1", [0.3, 0.3], interval)));
+    let finding = |interval| Finding::of(&[measure("weighted F1", [0.3, 0.3], interval)]);
     assert_eq!(finding([0.001, 0.2]).better, Better::Linked);
     assert_eq!(finding([-0.2, -0.001]).better, Better::Original);
     let chance = finding([-0.01, 0.02]);
     assert!(
         chance.better == Better::Neither && chance.sentence.contains("no difference that chance could not explain")
     );
-    assert!(Finding::of(None).sentence.contains("Nothing"));
+    let both = [measure("weighted F1", [0.3, 0.3], [-0.1, 0.1]), measure(EVEN_THRESHOLD, [0.1, 0.2], [0.05, 0.15])];
+    let both = Finding::of(&both);
+    assert!(both.better == Better::Neither && both.sentence.contains("likelier than not, it is 0.200 with linked"));
+    assert!(Finding::of(&[]).sentence.contains("Nothing"));
 }
 
 #[test]
