@@ -57,13 +57,12 @@ appointments = lines(f"{simulated}/truth.jsonl")
 row("simulate", appointments, seconds, usage)
 
 build = ["diagnosis", "build", "--table", f"{simulated}/appointments.parquet", "--output", data]
-# Histories are whole once their file has its name.
-seconds, usage, _ = run(build, lambda _: os.path.exists(f"{data}/histories.jsonl"))
+manifest = lambda: json.load(open(f"{data}/manifest.json")) if os.path.exists(f"{data}/manifest.json") else {}
+seconds, usage, _ = run(build, lambda _: manifest().get("histories") is not None)
 row("read, group, write histories", appointments, seconds, usage)
 count = lambda path: sum(len(json.loads(line)["codes"]) for line in open(path))
 half = lines(f"{data}/histories.jsonl") // 2
 linked = f"{data}/linked.jsonl"
-# The manifest may not know of the histories yet; then they are written again.
 seconds, usage, _ = run(build + ["--resume"], lambda _: lines(linked) > half)
 text = open(linked, "rb").read()
 done = sum(len(json.loads(line)["codes"]) for line in text.splitlines(keepends=True) if line.endswith(b"\n"))
