@@ -39,7 +39,8 @@ const CHUNK: usize = 256;
 /// Predict the codes of appointments from what came before them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Reads a table of appointments as `noso diagnosis build` does; conclusion and codes of the appointment itself are not looked at.
+Reads a table of appointments as `noso diagnosis build` does; where conclusion and codes of an appointment are there already, they are cut out
+of its complaints and tests, and count as past for later ones alone.
 Writes a JSON object a line: patient, id, codes by probability, and with --explain what weighed most for those that are chosen.
 Patients come in an order of their own (by a hash of their names), the appointments of each by time.
 

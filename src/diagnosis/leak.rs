@@ -7,55 +7,67 @@ use crate::icd::IcdCode;
 const LEAST_LETTERS: usize = 12;
 
 /// Cuts the conclusion, word for word, and the codes, in any notation, out of a text; tells whether there was anything. Large and small
-/// letters are the same.
+/// letters are the same, and what stands between words makes no difference.
 pub fn cut(text: &str, conclusion: &str, codes: &[IcdCode]) -> (String, bool) {
     let mut kept = text.to_owned();
-    let conclusion = conclusion.trim();
     if conclusion.chars().filter(|c| c.is_alphabetic()).count() >= LEAST_LETTERS {
-        kept = without(&kept, &[conclusion], small, |_, _| true);
+        kept = without(&kept, &[conclusion], small, |_| true);
     }
     if !codes.is_empty() {
-        let bare: Vec<String> = codes.iter().map(|code| code.as_str().replace('.', "")).collect();
-        let written: Vec<&str> = codes.iter().map(IcdCode::as_str).chain(bare.iter().map(String::as_str)).collect();
-        kept = without(&kept, &written, notation::as_latin, stands_alone);
+        let codes: Vec<&str> = codes.iter().map(IcdCode::as_str).collect();
+        kept = without(&kept, &codes, notation::as_latin, is_within_a_code);
     }
     let is_cut = kept.len() < text.len();
     (kept, is_cut)
 }
 
 fn small(letter: char) -> char {
-    letter.to_lowercase().next().unwrap_or(letter)
+    match letter.to_lowercase().next().unwrap_or(letter) {
+        'ё' => 'е',
+        small => small,
+    }
 }
 
-/// Cuts phrases out wherever they stand, letters compared as `fold` has them, if what lies before and behind them `allows` it.
-fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, allows: fn(&[char], &[char]) -> bool) -> String {
-    let letters: Vec<char> = text.chars().map(fold).collect();
-    let phrases: Vec<Vec<char>> = phrases.iter().map(|phrase| phrase.chars().map(fold).collect()).collect();
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    let mut at = 0;
+/// Tells whether a code may be written with this between its letters: `I 25.2`, `I25,2`.
+fn is_within_a_code(gap: &str) -> bool {
+    gap.len() <= 2 && gap.chars().all(|c| matches!(c, '.' | ',' | ' '))
+}
+
+/// Cuts phrases out wherever they stand: the same letters and digits as `fold` has them, with what `gap` allows in between.
+fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, gap: fn(&str) -> bool) -> String {
+    let letters: Vec<(usize, char)> = text.char_indices().filter(|(_, c)| c.is_alphanumeric()).collect();
+    let end = |place: usize| letters[place].0 + letters[place].1.len_utf8();
+    let fold_all = |phrase: &&str| phrase.chars().filter(|c| c.is_alphanumeric()).map(fold).collect::<Vec<char>>();
+    let phrases: Vec<Vec<char>> = phrases.iter().map(fold_all).filter(|phrase| !phrase.is_empty()).collect();
+    let (mut kept, mut from, mut at) = (String::with_capacity(text.len()), 0, 0);
     while at < letters.len() {
-        let (before, behind) = letters.split_at(at);
-        let stands = |phrase: &&Vec<char>| behind.starts_with(phrase) && allows(before, &behind[phrase.len()..]);
+        let stands = |phrase: &&Vec<char>| {
+            let Some(found) = letters.get(at..at + phrase.len()) else { return false };
+            let last = at + phrase.len() - 1;
+            found.iter().map(|&(_, letter)| fold(letter)).eq(phrase.iter().copied())
+                && (at..last).all(|place| gap(&text[end(place)..letters[place + 1].0]))
+                && stands_alone(&text[..letters[at].0], &text[end(last)..])
+        };
         match phrases.iter().find(stands) {
             Some(phrase) => {
-                rest.by_ref().take(phrase.len()).for_each(drop);
+                kept += &text[from..letters[at].0];
                 at += phrase.len();
+                from = end(at - 1);
             }
-            None => {
-                kept.extend(rest.next());
-                at += 1;
-            }
+            None => at += 1,
         }
     }
-    kept
+    kept + &text[from..]
 }
 
-/// Tells whether a code between these letters is a word. A category (`I25`) is left where more of a code follows.
-fn stands_alone(before: &[char], behind: &[char]) -> bool {
-    let is_digit = |at: usize| behind.get(at).is_some_and(char::is_ascii_digit);
-    let goes_on = behind.first().is_some_and(|c| c.is_alphanumeric()) || behind.first() == Some(&'.') && is_digit(1);
-    !before.last().is_some_and(|c| c.is_alphanumeric()) && !goes_on
+/// Tells whether what is between these texts is a word. A category (`I25`) is left where more of a code follows.
+fn stands_alone(before: &str, behind: &str) -> bool {
+    let mut behind = behind.chars();
+    let goes_on = match behind.next() {
+        Some('.' | ',') => behind.next().is_some_and(|c| c.is_ascii_digit()),
+        next => next.is_some_and(char::is_alphanumeric),
+    };
+    !before.chars().next_back().is_some_and(char::is_alphanumeric) && !goes_on
 }
 
 #[cfg(test)]
@@ -65,12 +77,15 @@ mod tests {
     #[test]
     fn the_answer_is_cut_out_of_the_question() {
         let codes: Vec<IcdCode> = ["I25.2", "J06"].iter().map(|code| code.parse().unwrap()).collect();
-        let conclusion = " ИБС, постинфарктный кардиосклероз ";
+        let conclusion = " ИБС,  постинфарктный кардиосклероз. ";
         for (text, expected) in [
             ("одышка. ИБС, постинфарктный кардиосклероз (I25.2)", "одышка.  ()"),
             ("код I252; был J06, не J06.9 и не XJ06", "код ; был , не J06.9 и не XJ06"),
             ("и25.2, Ибс, ПОСТИНФАРКТНЫЙ кардиосклероз; i252", ", ; "),
             ("J06J06 и i25.2i252", "J06J06 и i25.2i252"),
+            ("код I25,2 и I 25.2, и25 .2; I25,21", "код  и , ; I25,21"),
+            ("ИБС постинфарктный\n кардиосклероз. Кашель", ". Кашель"),
+            ("постинфарктный кардиосклероз", "постинфарктный кардиосклероз"),
             ("одышка при ходьбе", "одышка при ходьбе"),
         ] {
             assert_eq!(cut(text, conclusion, &codes), (expected.to_owned(), text != expected), "{text}");

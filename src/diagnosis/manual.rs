@@ -75,6 +75,11 @@ impl Manual {
         of_id.iter().find(|(of, _)| of.as_deref().is_none_or(|of| of == patient)).map(|(_, codes)| codes)
     }
 
+    /// Tells whether the codes of an id are given without a patient.
+    pub fn is_by_id_alone(&self, id: &str) -> bool {
+        self.codes.get(id).is_some_and(|of_id| of_id.iter().any(|(patient, _)| patient.is_none()))
+    }
+
     /// Returns the number of appointments.
     pub fn len(&self) -> usize {
         self.codes.values().map(Vec::len).sum()

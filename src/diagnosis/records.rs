@@ -31,6 +31,10 @@ pub struct Records {
     pub test: Vec<Record>,
     /// Appointments, of any part, that manual codes were found for.
     pub manual_found: usize,
+    /// Appointments with manual codes that are given by an id alone which another patient has, too.
+    pub ambiguous: usize,
+    /// Patients' charts by the ids that manual codes are given for without a patient.
+    by_id: HashMap<String, usize>,
     /// Appointments that held codes which the coder found, in complaints or tests: they are cut out, as those that the doctor typed were before.
     pub leaks: usize,
 }
@@ -84,7 +88,17 @@ impl Records {
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
         let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
-        let mut records = Self { classes, charts: Arc::default(), train, validation, test, manual_found: 0, leaks: 0 };
+        let mut records = Self {
+            classes,
+            charts: Arc::default(),
+            train,
+            validation,
+            test,
+            manual_found: 0,
+            ambiguous: 0,
+            by_id: HashMap::new(),
+            leaks: 0,
+        };
         let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
@@ -123,6 +137,9 @@ impl Records {
         for (at, visit) in history.visits.iter().enumerate() {
             let (gold, outside) = manual(&visit.id).map(|codes| classes_of(codes, numbers)).unwrap_or_default();
             self.manual_found += usize::from(manual(&visit.id).is_some());
+            if wanted.manual.is_some_and(|manual| manual.is_by_id_alone(&visit.id)) {
+                self.ambiguous += usize::from(*self.by_id.entry(visit.id.clone()).or_insert(chart) != chart);
+            }
             let is_tested = !gold.is_empty();
             let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at]), gold];
             let record = Record { chart, at, labels, outside };
@@ -163,6 +180,8 @@ impl Records {
             validation: self.validation.iter().map(mix).collect(),
             test: self.test.clone(),
             manual_found: self.manual_found,
+            ambiguous: self.ambiguous,
+            by_id: HashMap::new(),
             leaks: self.leaks,
         }
     }

@@ -58,7 +58,7 @@ impl Bootstrap {
     /// resampled values the percentile is interpolated linearly).
     pub fn intervals(self, documents: &[DocumentCounts]) -> Option<Figures<Interval>> {
         let figures = |draw: &[usize]| Metrics::of(draw.iter().map(|&n| &documents[n])).figures().values();
-        self.percentiles([documents.len()], figures).map(Figures::from_values)
+        self.percentiles(documents.len(), figures).map(Figures::from_values)
     }
 
     /// Compares two systems on the same documents: each pair holds a document's counts under the first and the second.
@@ -73,35 +73,32 @@ impl Bootstrap {
             let second = Metrics::of(draw.iter().map(|&n| &pairs[n].1)).figures().values();
             std::array::from_fn(|figure| second[figure] - first[figure])
         };
-        let intervals: [Interval; 14] = self.percentiles([pairs.len()], gain)?;
+        let intervals: [Interval; 14] = self.percentiles(pairs.len(), gain)?;
         let values = gain(&(0..pairs.len()).collect::<Vec<_>>());
         let both = |figure: usize| Difference { value: values[figure], interval: intervals[figure] };
         Some(Figures::from_values(std::array::from_fn(both)))
     }
 
-    /// Draws as many numbers of each of `levels` as it has (of documents, or of patients and then of a model's trainings), again and
-    /// again, and returns the interval of each of `N` figures of a draw; `None` without resamples or where a level has none.
+    /// Draws `documents` numbers again and again and returns the interval of each of `N` figures of a draw; `None` without
+    /// documents or resamples.
     ///
     /// Draws are made one after another and measured side by side: the intervals are the same on any number of cores.
-    pub fn percentiles<const N: usize, const L: usize>(
+    pub fn percentiles<const N: usize>(
         self,
-        levels: [usize; L],
+        documents: usize,
         figures: impl Fn(&[usize]) -> [f64; N] + Sync,
     ) -> Option<[Interval; N]> {
-        if levels.contains(&0) || self.resamples == 0 {
+        if documents == 0 || self.resamples == 0 {
             return None;
         }
         let mut random = SplitMix64(self.seed);
-        let below: Vec<usize> = levels.into_iter().flat_map(|count| std::iter::repeat_n(count, count)).collect();
-        let mut draws = vec![vec![0; below.len()]; self.resamples.min(DRAWS)];
+        let mut draws = vec![vec![0; documents]; self.resamples.min(DRAWS)];
         let mut resampled: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(self.resamples));
         let mut left = self.resamples;
         while left > 0 {
             draws.truncate(left);
             left -= draws.len();
-            for draw in &mut draws {
-                draw.iter_mut().zip(&below).for_each(|(place, &count)| *place = random.below(count));
-            }
+            draws.iter_mut().flatten().for_each(|place| *place = random.below(documents));
             for of_draw in draws.par_iter().map(|draw| figures(draw)).collect::<Vec<_>>() {
                 resampled.iter_mut().zip(of_draw).for_each(|(values, value)| values.push(value));
             }

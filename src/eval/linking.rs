@@ -105,7 +105,7 @@ impl LinkingCounts {
     pub fn accuracy(documents: &[Self], bootstrap: Bootstrap) -> [(f64, Option<Interval>); 2 * RANKS.len()] {
         let shares = Self::shares(documents);
         let of_draw = |draw: &[usize]| Self::shares(draw.iter().map(|&n| &documents[n]));
-        let intervals = bootstrap.percentiles([documents.len()], of_draw);
+        let intervals = bootstrap.percentiles(documents.len(), of_draw);
         std::array::from_fn(|figure| (shares[figure], intervals.map(|intervals| intervals[figure])))
     }
 }

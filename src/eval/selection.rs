@@ -52,7 +52,7 @@ impl Selection {
         };
         let all: Vec<usize> = (0..documents.len()).collect();
         let mentions = documents.iter().map(Vec::len).sum();
-        let [over_first, over_chance]: [Interval; 2] = bootstrap.percentiles([documents.len()], differences)?;
+        let [over_first, over_chance]: [Interval; 2] = bootstrap.percentiles(documents.len(), differences)?;
         let [offered, chosen, first, chance] = shares(&all);
         (mentions > 0).then_some(Self {
             mentions,

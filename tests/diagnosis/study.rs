@@ -162,6 +162,15 @@ fn what_could_not_be_read_is_on_the_page_and_is_not_forgotten() {
         let sources = &outcome(&folder.path().join("out"))["sources"];
         assert!(["table", "manual codes", "catalogue", "coder: ner"].iter().all(|name| sources[name].is_string()));
     }
+    // An id that two patients have says nothing by itself, however many others are not found.
+    let first: Value = serde_json::from_str(known[0]).unwrap();
+    let other = row.replace("\"new1\"", &first["id"].to_string());
+    fs::write(&table, format!("{text}{other}\n")).unwrap();
+    let unknown = (0..90).map(|n| format!("{{\"id\":\"unknown{n}\",\"codes\":[\"I10\"]}}"));
+    let manual: Vec<String> = known.iter().map(|line| line.to_string()).chain(unknown).collect();
+    fs::write(folder.path().join("hospital/manual.jsonl"), manual.join("\n")).unwrap();
+    let twice = noso(folder.path(), &["study", "--config", "study.toml", "--output", "twice"]);
+    assert!(twice.code == Some(1) && twice.stderr.contains("expected the patient of each id"), "{}", twice.stderr);
     fs::write(&table, header).unwrap();
     let empty = noso(folder.path(), &["study", "--config", "study.toml", "--output", "empty"]);
     assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);

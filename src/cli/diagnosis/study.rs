@@ -49,6 +49,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut progress = Progress { fit: Bar::new()?, stage: ProgressBar::hidden(), warnings: 0 };
     let outcome = study(&settings, &args.output, &machine(), &mut progress)?;
     progress.stage.finish_and_clear();
+    if progress.warnings > SHOWN {
+        eprintln!("warnings: {} more", progress.warnings - SHOWN);
+    }
     show(table(&outcome))?;
     eprintln!("{}: written, after {:.0} s", args.output.join(PAGE_FILE).display(), outcome.seconds);
     Ok(if outcome.failures > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })

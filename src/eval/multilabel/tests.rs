@@ -126,7 +126,7 @@ fn a_classifier_differs_from_itself_by_nothing_and_from_a_worse_one_by_something
 }
 
 #[test]
-fn trainings_are_drawn_with_their_counterparts() {
+fn trainings_that_differ_widen_the_interval() {
     let (bad, good, weights) = (many(60, 10, 3), many(60, 10, 4), [0.1; 10]);
     // Both see the same records.
     let good: Vec<Judged> =
@@ -136,11 +136,14 @@ fn trainings_are_drawn_with_their_counterparts() {
     };
     let one = of(&[&bad], &[&good]);
     assert_eq!([one.interval.lower, one.interval.upper], [one.value; 2]);
-    // One pair gains so much and another loses it: the mean is nothing, and the draws hold either alone.
+    // One pair gains so much and another loses it: the mean is nothing, its standard error as much, and t of one degree 12.706.
     let two = of(&[&bad, &good], &[&good, &bad]);
     near(two.value, 0.0);
-    near(two.interval.upper, one.value.abs());
-    near(two.interval.lower, -one.value.abs());
+    assert!((two.interval.upper / one.value.abs() - 12.706).abs() < 1e-3, "{two:?}");
+    near(two.interval.lower, -two.interval.upper);
+    // Equal pairs leave no doubt.
+    let equal = of(&[&bad, &bad, &bad], &[&good, &good, &good]);
+    near(equal.interval.upper, one.value);
 }
 
 /// Numbers of so many groups of a record each.

@@ -200,7 +200,7 @@ fn mean_course(courses: &[&[[f64; 2]]]) -> Vec<[f64; 2]> {
 fn trusted(judged: &[Vec<&[Judged]>; 2]) -> Reliability {
     let pairs = judged.each_ref().map(|runs| runs.iter().copied().flatten().flat_map(pairs).collect::<Vec<_>>());
     let [original, linked] = pairs.each_ref().map(|pairs| reliability(pairs, Binning::EqualWidth(10)));
-    let errors = pairs.map(|pairs| expected_calibration_error(&pairs, Binning::EqualWidth(15)));
+    let errors = pairs.map(|pairs| expected_calibration_error(&pairs, Binning::EqualWidth(10)));
     Reliability { original, linked, errors }
 }
 

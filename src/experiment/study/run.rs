@@ -231,7 +231,7 @@ fn go_on(watch: &dyn StudyWatch, what: &'static str) -> Result<()> {
 fn read(settings: &StudySettings, dataset: &Dataset, reader: &Reader<'_>, manual: &Manual) -> Result<Records> {
     let wanted = Wanted { labels: None, manual: Some(manual), measure_manual: settings.split.test == 0.0 };
     let mut all = Records::read(dataset, reader, &wanted)?;
-    if all.manual_found > manual.len() {
+    if all.ambiguous > 0 {
         let expected = "the patient of each id that several patients have";
         let got = "ids alone".into();
         return Err(Error::Setting { key: "records.manual".into(), expected: expected.into(), got });

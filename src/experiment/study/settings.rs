@@ -215,6 +215,9 @@ impl StudySettings {
             check_setting(simulated, "sweep", "made-up records, whose true codes are known", "[records]")?;
             let is_share = |share: &f64| (0.0..=1.0).contains(share);
             let wrong = sweep.doctors.iter().chain(&sweep.coder).find(|share| !is_share(share));
+            check_setting(sweep.records > 0, "sweep.records", "a whole number from 1", sweep.records)?;
+            let is_grid = !sweep.doctors.is_empty() && !sweep.coder.is_empty();
+            check_setting(is_grid, "sweep", "shares of doctors and coder", "none")?;
             check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
         }
         self.pretraining.as_ref().map_or(Ok(()), |pretraining| pretraining.fit.check())?;
