@@ -21,13 +21,13 @@ if [ -z "${NOSO:-}" ]; then
     NOSO="$target/release/noso"
 fi
 python3 - "$NOSO" "$work" "${1:-46000}" "$(git rev-parse --short HEAD)" <<'PY'
-import json, os, signal, subprocess, sys, time
+import json, os, subprocess, sys, time
 
 noso, work, patients, commit = sys.argv[1:]
 lines = lambda path: sum(1 for _ in open(path, "rb")) if os.path.exists(path) else 0
 
-def run(arguments, until=None, how=signal.SIGKILL):
-    """Runs noso to its end, or until `until` is told so by its output's last line; returns seconds, usage, and what it said."""
+def run(arguments, until=None):
+    """Runs noso to its end, or kills it once `until`, given what it said so far, is true; returns seconds, usage, and what it said."""
     start = time.monotonic()
     log = open(f"{work}/log", "w+b")
     process = subprocess.Popen([noso, *arguments], stdout=log, stderr=log)
@@ -36,7 +36,7 @@ def run(arguments, until=None, how=signal.SIGKILL):
     seconds = time.monotonic() - start
     if until is not None:
         assert process.returncode is None, open(log.name).read()
-        process.send_signal(how)
+        process.kill()
     _, status, usage = os.wait4(process.pid, 0)
     if until is None:
         seconds = time.monotonic() - start

@@ -1,4 +1,5 @@
-//! A study from its settings to its page: records are labelled twice, two models learn, both are measured on manual codes.
+//! A study from its settings to its page: records are labelled twice, a model or several learn from either labels, all are measured on manual
+//! codes.
 
 use std::{
     fs,
@@ -37,7 +38,7 @@ use crate::{
     },
     embed::bert::device,
     error::{Error, Result},
-    nn::fit::{History, ModelFolder, Watch},
+    nn::fit::{EvaluationRecord, History, ModelFolder, Watch},
     pipeline::Pipeline,
     train::diagnosis::{DiagnosisSettings, Lesson, MANUAL_F1, train},
 };
@@ -87,7 +88,6 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
     sources.extend(label(&coder, &data, &faults, watch)?);
     let manual = Manual::load(&manual_path, &catalog)?;
-
     let start = Start::new(settings, (&dataset, &manual), folder, watch)?;
 
     watch.stage("reading the records", None);
@@ -168,8 +168,7 @@ fn histories(
     watch: &mut dyn StudyWatch,
 ) -> Result<Faults> {
     let (dataset, path) = (Dataset::new(folder), folder.join(FAULTS_FILE));
-    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Faults>(&text).ok());
-    if let Some(faults) = before.filter(|_| dataset.has_histories()) {
+    if let Some(faults) = sources::stored::<Faults>(&path).filter(|_| dataset.has_histories()) {
         return Ok(faults);
     }
     fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
@@ -196,7 +195,7 @@ fn histories(
 /// Codes the conclusions that are not coded yet; returns the hashes of what codes them. The pipeline is loaded only if there are any.
 fn label(coder: &PipelineConfig, folder: &Path, faults: &Faults, watch: &mut dyn StudyWatch) -> Result<Sources> {
     let (dataset, path) = (Dataset::new(folder), folder.join(CODER_FILE));
-    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
+    let before: Option<Sources> = sources::stored(&path);
     if let Some(before) = before.as_ref().filter(|_| dataset.has_linked())
         && dataset.count_linked()?.patients == faults.patients
     {
@@ -277,7 +276,6 @@ pub(super) fn trained(
 
 /// Returns weighted F1 on the manual codes by step.
 fn course(history: &History) -> Vec<[f64; 2]> {
-    let point =
-        |one: &crate::nn::fit::EvaluationRecord| Some([one.step as f64, f64::from(*one.figures.get(MANUAL_F1)?)]);
+    let point = |one: &EvaluationRecord| Some([one.step as f64, f64::from(*one.figures.get(MANUAL_F1)?)]);
     history.evaluations.iter().filter_map(point).collect()
 }

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use serde::de::DeserializeOwned;
+
 use super::settings::{RecordsSettings, StudySettings};
 use crate::{
     artifact::{self, write_atomic},
@@ -46,6 +48,11 @@ pub(super) fn gather(settings: &StudySettings, catalog: &Catalog, encoder: Optio
     Ok(sources)
 }
 
+/// Reads what an earlier run kept, if it did.
+pub(super) fn stored<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 /// Makes the folder this study's, or sees that it is; it is held as long as the value lives. What is only measured or shown otherwise does
 /// not make another study.
 ///
@@ -63,8 +70,8 @@ pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) 
         ..settings.clone()
     };
     let is_ours = |before: &str| {
-        let of = fs::read(&sources_path).ok().and_then(|text| serde_json::from_slice::<Sources>(&text).ok());
-        of.as_ref() == Some(sources) && toml::from_str(before).is_ok_and(|before| essence(&before) == essence(settings))
+        stored::<Sources>(&sources_path).as_ref() == Some(sources)
+            && toml::from_str(before).is_ok_and(|before| essence(&before) == essence(settings))
     };
     match fs::read_to_string(&path) {
         Ok(before) if is_ours(&before) => {}
