@@ -13,10 +13,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (AutoTokenizer, BertConfig, BertModel, BertTokenizerFast, LongformerConfig, LongformerForMaskedLM,
                           LongformerForSequenceClassification, LongformerModel, RobertaTokenizerFast)
 
-NEW = [("женщина", "female", 61, "кашель, насморк, боль в горле третий день", "рентген без изменений"),
-       ("мужчина", "male", 47, "Одышка при ходьбе; отёки к вечеру", ""),
-       ("женщина", "female", 30, "", "Глюкоза 9.1 ммоль/л")]
-DATE = "2021-03-05"
+# Sex, in a table and in an input; appointments: date, age, complaints, tests, conclusion, codes. The last is predicted. The first patient has
+# no past, the second one that fits, the third one whose oldest words do not.
+NEW = [("female", "женщина", [("2021-03-05", 61, "кашель, насморк, боль в горле третий день", "рентген без изменений", "", "")]),
+       ("male", "мужчина", [("2020-02-01", 46, "Давит за грудиной", "", "ГБ II ст., риск 3", "I11.9; I20.8"),
+                            ("2021-03-05", 47, "Одышка при ходьбе; отёки к вечеру", "", "", "")]),
+       ("female", "женщина", [("2019-05-06", 28, "Жажда, сухость во рту, слабость, частое мочеиспускание, зуд кожи", "HbA1c 8.2 %", "СД 2 типа", "E11.9")] * 4
+        + [("2021-03-05", 30, "", "Глюкоза 9.1 ммоль/л", "", "")])]
 
 
 def make(work):
@@ -25,8 +28,8 @@ def make(work):
     (work / "texts.txt").write_text("\n".join(texts) + "\n")
     with open(work / "new.csv", "w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["patient", "date", "sex", "age", "complaints", "tests", "conclusion", "codes"])
-        table.writerows([f"new{n}", DATE, sex, age, complaints, tests, "", ""] for n, (_, sex, age, complaints, tests) in enumerate(NEW))
+        table.writerow(["patient", "sex", "date", "age", "complaints", "tests", "conclusion", "codes"])
+        table.writerows([f"new{n}", sex, *visit] for n, (sex, _, visits) in enumerate(NEW) for visit in visits)
     torch.manual_seed(3)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.2}
 
@@ -58,20 +61,31 @@ def load(kind, folder):
     return model.eval()
 
 
+def visit_text(visit):
+    """Sections of an appointment under their headings, the first with the date."""
+    date, _, *texts = visit
+    texts[-1] = texts[-1].replace(";", ",")
+    told = [f"{heading}: {text}" for heading, text in zip(("Жалобы", "Обследование", "Заключение", "Коды"), texts) if text]
+    return [f"{'.'.join(reversed(date.split('-')))}. {told[0]}", *told[1:]]
+
+
 def compare(work, name):
     model, tokenizer = load(LongformerForSequenceClassification, work / name), AutoTokenizer.from_pretrained(work / name)
     calibrators = json.loads((work / name / "diagnosis.json").read_text())["decision"]["calibrators"]
     said = {one["patient"]: one["codes"] for one in map(json.loads, open(work / f"{name}.jsonl"))}
     ids_of = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     worst, all_codes = 0.0, []
-    for number, (sex, _, age, complaints, tests) in enumerate(NEW):
-        head = [tokenizer.cls_token_id, *ids_of(f"{sex}, возраст {age}"), tokenizer.sep_token_id]
-        sections = [f"{heading}: {text}" for heading, text in (("Жалобы", complaints), ("Обследование", tests)) if text]
-        sections[0] = "05.03.2021. " + sections[0]
-        present = [one for section in sections for one in ids_of(section)] + [tokenizer.sep_token_id]
-        ids = torch.tensor([head + present])
+    sep, most = tokenizer.sep_token_id, json.loads((work / name / "diagnosis.json").read_text())["max_tokens"]
+    for number, (_, sex, visits) in enumerate(NEW):
+        *past, present = [[one for section in visit_text(visit) for one in ids_of(section)] + [sep] for visit in visits]
+        head = [tokenizer.cls_token_id, *ids_of(f"{sex}, возраст {visits[-1][1]}"), sep]
+        past = [one for visit in past for one in visit]
+        room = most - len(head) - len(present)
+        first = [*head, *past[max(0, len(past) - room):]]
+        assert (len(past) > room) == (len(visits) > 2), "the long past fits, or another does not"
+        ids = torch.tensor([first + present])
         second = int(model.config.type_vocab_size > 1)
-        types = torch.tensor([[0] * len(head) + [second] * len(present)])
+        types = torch.tensor([[0] * len(first) + [second] * len(present)])
         to_all = torch.zeros_like(ids)
         to_all[0, 0] = 1
         with torch.no_grad():
