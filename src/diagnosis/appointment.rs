@@ -25,6 +25,8 @@ pub struct Appointment {
     pub conclusion: String,
     /// Codes that the doctor typed, as typed.
     pub codes: Vec<String>,
+    /// How many of age and sex are given, but in no way that could be read.
+    pub unread: u8,
 }
 
 /// A patient's sex.
@@ -55,7 +57,7 @@ pub fn read_time(text: &str) -> Option<NaiveDateTime> {
     let (date, rest) = text.split_at_checked(10)?;
     let date = ["%Y-%m-%d", "%d.%m.%Y"].iter().find_map(|form| NaiveDate::parse_from_str(date, form).ok())?;
     let rest = rest.trim_start_matches(['T', ' ']);
-    let rest = rest.find(['.', 'Z', '+']).map_or(rest, |end| &rest[..end]);
+    let rest = rest.find(['.', 'Z', '+', '-']).map_or(rest, |end| &rest[..end]);
     let time = match rest {
         "" => NaiveTime::MIN,
         _ => ["%H:%M:%S", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(rest, form).ok())?,
@@ -91,6 +93,7 @@ mod tests {
             ("2021-03-05T10:30", time(10, 30, 0)),
             ("2021-03-05 10:30:07.123+03:00", time(10, 30, 7)),
             ("2021-03-05T10:30:07Z", time(10, 30, 7)),
+            ("2021-03-05T10:30:07-03:00", time(10, 30, 7)),
             ("05.03.2021 10:30", time(10, 30, 0)),
         ] {
             assert_eq!(read_time(text), Some(expected), "{text}");

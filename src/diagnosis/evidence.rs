@@ -70,7 +70,7 @@ impl Evidence {
         let mut span = |(place, weight): (Place, f32)| {
             let sections = sections.entry(place.visit).or_insert_with(|| told(history, place.visit, settings));
             let section = sections.iter().find(|section| section.kind == place.kind)?;
-            let is_said = place.bytes.start >= section.heading;
+            let is_said = !section.heading.contains(&place.bytes.start);
             let text = section.text.get(place.bytes)?.trim_matches(|c: char| !c.is_alphanumeric());
             let (id, text) = (history.visits[place.visit].id.clone(), text.to_owned());
             (is_said && !text.is_empty()).then_some(SpanWeight { id, section: place.kind, text, weight })

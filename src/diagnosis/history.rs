@@ -106,6 +106,10 @@ pub struct Faults {
     pub without_texts: u64,
     /// Appointments without a conclusion.
     pub without_conclusion: u64,
+    /// Ages and sexes that are given, but in no way that could be read; left out.
+    pub unread: u64,
+    /// Patients of two sexes; the first counts.
+    pub two_sexes: u64,
     /// Appointments at the time of the one before.
     pub same_time: u64,
     /// Ids that a patient has twice: `#` and a number are added.
@@ -125,6 +129,8 @@ impl std::ops::AddAssign for Faults {
         self.without_codes += other.without_codes;
         self.without_texts += other.without_texts;
         self.without_conclusion += other.without_conclusion;
+        self.unread += other.unread;
+        self.two_sexes += other.two_sexes;
         self.same_time += other.same_time;
         self.same_id += other.same_id;
         self.leaks += other.leaks;
@@ -154,6 +160,8 @@ impl Faults {
             (self.without_codes, "appointments without a code"),
             (self.without_texts, "appointments without complaints and tests"),
             (self.without_conclusion, "appointments without a conclusion"),
+            (self.unread, "ages (0 to 120 years) and sexes that could not be read: left out"),
+            (self.two_sexes, "patients of two sexes: the first counts"),
             (self.same_time, "appointments at the time of the one before, which is no past of theirs"),
             (self.same_id, "ids that a patient has twice: a number added"),
             (self.leaks, "appointments that held their own conclusion or codes in complaints or tests: cut out"),
@@ -170,10 +178,13 @@ impl History {
         let mut faults = Faults { patients: 1, appointments: appointments.len() as u64, ..Faults::default() };
         appointments.sort_by_key(|appointment| appointment.time);
         let patient = appointments.first().map(|first| first.patient.clone()).unwrap_or_default();
-        let sex = appointments.iter().find_map(|appointment| appointment.sex);
+        let mut sexes = appointments.iter().filter_map(|appointment| appointment.sex);
+        let sex = sexes.next();
+        faults.two_sexes += u64::from(sexes.any(|other| Some(other) != sex));
         let mut visits: Vec<Visit> = Vec::with_capacity(appointments.len());
         for appointment in appointments {
-            let Appointment { mut id, time, age, complaints, tests, conclusion, codes, .. } = appointment;
+            let Appointment { mut id, time, age, complaints, tests, conclusion, codes, unread, .. } = appointment;
+            faults.unread += u64::from(unread);
             faults.same_time += u64::from(visits.last().is_some_and(|before| before.time == time));
             if visits.iter().any(|visit| visit.id == id) {
                 faults.same_id += 1;
@@ -234,11 +245,16 @@ mod tests {
             patient: "7".into(),
             time: read_time(time).unwrap(),
             age: None,
-            sex: (id == "b").then_some(Sex::Male),
+            sex: match id {
+                "b" => Some(Sex::Female),
+                "a" => Some(Sex::Male),
+                _ => None,
+            },
             complaints: format!("жалоба {id}"),
             tests: String::new(),
             conclusion: format!("вывод {id}"),
             codes: codes.iter().map(|&code| code.to_owned()).collect(),
+            unread: u8::from(id == "c"),
         }
     }
 
@@ -267,6 +283,8 @@ mod tests {
             without_codes: 1,
             same_time: 1,
             same_id: 1,
+            unread: 1,
+            two_sexes: 1,
             ..Faults::default()
         };
         assert_eq!(faults, expected);

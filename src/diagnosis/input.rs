@@ -1,6 +1,6 @@
 //! What a model is shown: a history and one of its appointments come in, the patient's past and present complaints leave.
 
-use std::fmt::Write;
+use std::{fmt::Write, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,8 @@ pub struct Section {
     pub kind: Kind,
     /// The text, with its heading; the first of an appointment begins with the date.
     pub text: String,
-    /// Bytes of date and heading.
-    pub heading: usize,
+    /// Bytes of the heading, which no record holds: with the date, or what sex and age are told with.
+    pub heading: Range<usize>,
 }
 
 /// What a model is shown of a patient at an appointment.
@@ -83,10 +83,19 @@ impl Input {
 
 /// Tells sex, and age at an appointment.
 pub(super) fn head(history: &History, at: usize) -> Section {
-    let sex = history.sex.map(|sex| if sex == Sex::Female { "женщина" } else { "мужчина" });
-    let age = history.visits[at].age.map(|age| format!("возраст {age}"));
-    let text = sex.into_iter().chain(age.as_deref()).collect::<Vec<_>>().join(", ");
-    Section { visit: at, kind: Kind::Patient, text, heading: 0 }
+    let mut text = match history.sex {
+        Some(Sex::Female) => "женщина".to_owned(),
+        Some(Sex::Male) => "мужчина".to_owned(),
+        None => String::new(),
+    };
+    let from = text.len();
+    let mut heading = from..from;
+    if let Some(age) = history.visits[at].age {
+        text += if from > 0 { ", возраст " } else { "возраст " };
+        heading.end = text.len();
+        text += &age.to_string();
+    }
+    Section { visit: at, kind: Kind::Patient, text, heading }
 }
 
 /// Returns what is told of an appointment while it is the present one: the first of its [`past_sections`].
@@ -125,7 +134,7 @@ fn sections(place: usize, visit: &Visit, told: &[(Kind, &str)]) -> Vec<Section> 
             Kind::Codes => "Коды: ",
         };
         text += heading;
-        let heading = text.len();
+        let heading = 0..text.len();
         text += said.trim();
         sections.push(Section { visit: place, kind, text, heading });
     }

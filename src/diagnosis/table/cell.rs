@@ -27,6 +27,17 @@ impl Cell {
         Self::Text(texts.join("\n"))
     }
 
+    /// Tells whether it holds anything.
+    pub fn is_given(&self) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::Text(text) => !text.trim().is_empty(),
+            Self::Number(number) => !number.is_nan(),
+            Self::Time(_) => true,
+            Self::List(texts) => !texts.is_empty(),
+        }
+    }
+
     pub fn text(self) -> Option<String> {
         match self {
             Self::Missing => None,

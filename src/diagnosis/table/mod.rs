@@ -209,16 +209,21 @@ impl Appointments {
             .filter(|patient| !patient.trim().is_empty())
             .ok_or_else(|| wrong("patient", "a name or number"))?;
         let time = time.time().ok_or_else(|| wrong("date", "a date such as 2021-03-05 or 2021-03-05T10:30"))?;
+        let is_given = [&age, &sex].map(Cell::is_given);
+        let age = age.whole().filter(|age| (0..=MOST_YEARS).contains(age)).map(|age| age as u8);
+        let sex = sex.text().and_then(|sex| Sex::read(&sex));
+        let is_read = [age.is_some(), sex.is_some()];
         Ok(Appointment {
             id,
             patient,
             time,
-            age: age.whole().filter(|age| (0..=MOST_YEARS).contains(age)).map(|age| age as u8),
-            sex: sex.text().and_then(|sex| Sex::read(&sex)),
+            age,
+            sex,
             complaints: complaints.text().unwrap_or_default(),
             tests: tests.text().unwrap_or_default(),
             conclusion: conclusion.text().unwrap_or_default(),
             codes: codes.codes(),
+            unread: is_given.iter().zip(is_read).map(|(&is_given, is_read)| u8::from(is_given && !is_read)).sum(),
         })
     }
 }

@@ -58,7 +58,7 @@ impl Writer {
     pub fn write(&mut self, appointment: &Appointment) -> Result<()> {
         let written: std::io::Result<()> = match &mut self.form {
             Form::Jsonl(file) => {
-                let Appointment { id, patient, time, age, sex, complaints, tests, conclusion, codes } = appointment;
+                let Appointment { id, patient, time, age, sex, complaints, tests, conclusion, codes, .. } = appointment;
                 let row = serde_json::json!({
                     "id": id, "patient": patient, "date": said_time(time), "age": age, "sex": sex,
                     "complaints": complaints, "tests": tests, "conclusion": conclusion, "codes": codes,
@@ -66,7 +66,7 @@ impl Writer {
                 writeln!(file, "{row}")
             }
             Form::Csv(writer) => {
-                let Appointment { id, patient, time, age, sex, complaints, tests, conclusion, codes } = appointment;
+                let Appointment { id, patient, time, age, sex, complaints, tests, conclusion, codes, .. } = appointment;
                 let (time, codes) = (said_time(time), codes.join("; "));
                 let age = age.map(|age| age.to_string()).unwrap_or_default();
                 let row = [id, patient, &time, &age, said_sex(*sex), complaints, tests, conclusion, &codes];
