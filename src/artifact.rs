@@ -3,12 +3,11 @@
 //! Layout: 8 bytes `NOSO` + kind, `u32` version, `u64` payload length, 16 bytes XXH3-128 of the payload (all little-endian),
 //! then the payload in postcard encoding. A damaged or foreign file is an error that says which of these is wrong.
 
-#[cfg(feature = "neural")]
 use std::{
     fs::{File, TryLockError},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write},
+    path::Path,
 };
-use std::{io::Write, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -114,7 +113,6 @@ pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
 ///
 /// # Errors
 /// - [`Error::Write`] if another run holds it, or it cannot be opened.
-#[cfg(feature = "neural")]
 pub(crate) fn hold(folder: &Path) -> Result<File> {
     let held = File::open(folder).map_err(|e| Error::write(folder, e))?;
     match held.try_lock() {
@@ -133,8 +131,8 @@ pub(crate) fn hold(folder: &Path) -> Result<File> {
 /// - [`Error::Read`] if it cannot be read.
 pub(crate) fn sha256_of_file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
-    std::io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
+    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
+    io::copy(&mut file, &mut hash).map_err(|e| Error::read(path, e))?;
     Ok(format!("{:x}", hash.finalize()))
 }
 

@@ -149,6 +149,21 @@ fn a_build_that_was_cut_off_goes_on_to_the_same_bytes() {
     let resumed = build("cut", &["--resume"]);
     assert!(resumed.code == Some(0) && resumed.stderr.contains("coded before"), "{}", resumed.stderr);
     assert!(fs::read(&cut).unwrap() == whole);
+    // The same bytes under another name are the same table; one digit more of one is another.
+    let [table, moved] = ["simulated/appointments.csv", "moved.csv"].map(|name| folder.path().join(name));
+    fs::rename(&table, &moved).unwrap();
+    let resume = || noso(folder.path(), &["build", "--table", "moved.csv", "--output", "cut", "--resume"]);
+    assert_eq!(resume().code, Some(0));
+    let text = fs::read_to_string(&moved).unwrap();
+    fs::write(&moved, text.replacen("1", "2", 1)).unwrap();
+    let other = resume();
+    assert!(other.code == Some(1) && other.stderr.contains("the table, columns"), "{}", other.stderr);
+    fs::write(&table, text).unwrap();
+    let held = fs::File::open(folder.path().join("cut")).unwrap();
+    held.lock().unwrap();
+    let second = build("cut", &["--resume"]);
+    assert!(second.code == Some(1) && second.stderr.contains("another run"), "{}", second.stderr);
+    drop(held);
     // Cut off before the histories were whole.
     fs::remove_file(folder.path().join("cut/histories.jsonl")).unwrap();
     fs::remove_file(&cut).unwrap();
@@ -159,8 +174,8 @@ fn a_build_that_was_cut_off_goes_on_to_the_same_bytes() {
 #[test]
 fn rows_that_cannot_be_read_are_told_and_the_rest_is_built() {
     let folder = tempfile::tempdir().unwrap();
-    let head = "patient;date;complaints;tests;conclusion;codes\n";
-    let rows = "7;2021-03-05;кашель;;ОРВИ;j069\n7;2020-01-01;;;;\n7;потом;секрет;;ОРВИ;J06.9\n;2020-01-01;секрет;;;\n8;2021-03-05;одна;;ИБС;И25.2 / ?\n";
+    let head = "patient;date;complaints;tests;conclusion;codes;age;sex\n";
+    let rows = "7;2021-03-05;кашель;;ОРВИ;j069;200;м\n7;2020-01-01;;;;;;f\n7;потом;секрет;;ОРВИ;J06.9;;\n;2020-01-01;секрет;;;;;\n8;2021-03-05;одна;;ИБС;И25.2 / ?;50;?\n";
     fs::write(folder.path().join("table.csv"), format!("{head}{rows}")).unwrap();
     let run = noso(folder.path(), &["build", "--table", "table.csv", "--output", "study"]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
@@ -172,6 +187,8 @@ fn rows_that_cannot_be_read_are_told_and_the_rest_is_built() {
         "1 codes that could be any or none",
         "1 appointments without complaints and tests",
         "1 appointments without a conclusion",
+        "2 ages (0 to 120 years) and sexes that could not be read",
+        "1 patients of two sexes",
     ] {
         assert!(run.stderr.contains(told), "{told}\n{}", run.stderr);
     }

@@ -10,12 +10,14 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
-    DONE, FINISHED_WITH_FAILURES, load_catalog,
+    DONE, FINISHED_WITH_FAILURES, load_catalog, manifest,
     table::{readable, tell_faults},
 };
 use crate::{
+    artifact::sha256_of_file,
     catalog::Catalog,
     config::Device,
     corpus::{Done, IdSet, Sink},
@@ -70,7 +72,7 @@ pub struct Args {
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on with an output that was cut off: appointments in it are not predicted again
+    /// Go on with an output that was cut off, of the same table, model and options: appointments in it are not predicted again
     #[arg(long, requires = "output")]
     resume: bool,
     /// Catalogue that titles are taken from [default: the shipped one]
@@ -119,6 +121,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let appointments = Appointments::open(&args.table, &columns)?;
     let model = DiagnosisModel::load(&args.model, &device(args.device)?)?;
     let catalog = load_catalog(args.catalog.as_deref())?;
+    if let Some(output) = &args.output {
+        let origin = args.origin(&columns, &model, &catalog)?;
+        if args.resume {
+            manifest::check_same(output, &origin)?;
+        }
+        manifest::write(output, &origin)?;
+    }
     let (mut output, Done { ids: done, .. }) = Sink::open(args.output.as_deref(), args.resume.then_some(scan))?;
     let (mut rejected, mut faults) = (0, Faults::default());
     let scratch = tempfile::tempdir().map_err(|e| Error::write(std::env::temp_dir(), e))?;
@@ -152,6 +161,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // An appointment that is to be predicted has neither yet.
     tell_faults(&Faults { without_codes: 0, without_conclusion: 0, ..faults });
     Ok(if rejected > 0 { ExitCode::from(FINISHED_WITH_FAILURES) } else { DONE })
+}
+
+impl Args {
+    /// Returns what predictions are made from and how: others are not gone on with.
+    fn origin(&self, columns: &Columns, model: &DiagnosisModel, catalog: &Catalog) -> Result<Value> {
+        Ok(json!({
+            "table": sha256_of_file(&self.table)?,
+            "columns": columns,
+            "model": model.fingerprint()?,
+            "catalogue": catalog.fingerprint(),
+            "all": self.all,
+            "top": self.top,
+            "explain": self.explain,
+        }))
+    }
 }
 
 fn bar() -> ProgressBar {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     artifact,
@@ -154,28 +154,7 @@ impl<'a> Manifest<'a> {
     /// # Errors
     /// - [`Error::Setting`] that names what differs.
     pub fn check(output: &Path, config: &PipelineConfig, pipeline: &Pipeline) -> Result<()> {
-        let Ok(bytes) = std::fs::read(Self::path(output)) else { return Ok(()) };
-        let Ok(before) = serde_json::from_slice::<Value>(&bytes) else { return Ok(()) };
-        let now =
-            [("pipeline", serde_json::to_value(config)), ("models", serde_json::to_value(pipeline.fingerprints()))];
-        for (key, now) in now {
-            if now.is_ok_and(|now| before.get(key).is_some_and(|before| *before != now)) {
-                return Err(Error::Setting {
-                    key: "resume".into(),
-                    expected: format!("the same {key} as in {}", Self::path(output).display()),
-                    got: "another; choose another --output, or give the options of that run".into(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns `manifest.json` in an output folder, or `FILE.manifest.json` beside an output file.
-    fn path(output: &Path) -> PathBuf {
-        match output.is_dir() {
-            true => output.join("manifest.json"),
-            false => PathBuf::from(format!("{}.manifest.json", output.display())),
-        }
+        check_same(output, &json!({ "pipeline": config, "models": pipeline.fingerprints() }))
     }
 
     /// Writes `manifest.json` into an output folder, or `FILE.manifest.json` beside an output file.
@@ -183,9 +162,41 @@ impl<'a> Manifest<'a> {
     /// # Errors
     /// - [`crate::Error::Write`] if that fails.
     pub fn write(&self, output: &Path) -> Result<()> {
-        let path = Self::path(output);
-        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
-        json.push(b'\n');
-        artifact::write_atomic(&path, &json)
+        write(output, self)
+    }
+}
+
+/// Refuses to continue a run in whose manifest a key stands otherwise than in the object `now`; a run without a manifest is continued.
+///
+/// # Errors
+/// - [`Error::Setting`] that names what differs.
+pub(super) fn check_same(output: &Path, now: &Value) -> Result<()> {
+    let Ok(bytes) = std::fs::read(path(output)) else { return Ok(()) };
+    let Ok(before) = serde_json::from_slice::<Value>(&bytes) else { return Ok(()) };
+    let mut keys = now.as_object().into_iter().flatten();
+    match keys.find(|(key, now)| before.get(key).is_some_and(|before| before != *now)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Error::Setting {
+            key: "resume".into(),
+            expected: format!("the same {key} as in {}", path(output).display()),
+            got: "another; choose another --output, or give the options of that run".into(),
+        }),
+    }
+}
+
+/// Writes a manifest: `manifest.json` in an output folder, or `FILE.manifest.json` beside an output file.
+///
+/// # Errors
+/// - [`crate::Error::Write`] if that fails.
+pub(super) fn write(output: &Path, manifest: &impl Serialize) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+    json.push(b'\n');
+    artifact::write_atomic(&path(output), &json)
+}
+
+fn path(output: &Path) -> PathBuf {
+    match output.is_dir() {
+        true => output.join("manifest.json"),
+        false => PathBuf::from(format!("{}.manifest.json", output.display())),
     }
 }

@@ -6,6 +6,7 @@ use candle_core::{Device, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     History,
@@ -68,6 +69,15 @@ impl DiagnosisModel {
         }
         let classifier = SequenceClassifier::new(&pretrained.bert, &mut pretrained.parameters, codes.len())?;
         Ok(Self { pretrained, codes, settings, classifier })
+    }
+
+    /// Returns a hash over weights, tokenizer, codes and settings, which changes whenever the probabilities would.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn fingerprint(&self) -> Result<String> {
+        let more = json!([self.codes, self.settings]).to_string();
+        Ok(format!("{}{:016x}", self.pretrained.fingerprint()?, xxh3_64(more.as_bytes())))
     }
 
     /// Reads a folder that [`Self::save`] wrote.

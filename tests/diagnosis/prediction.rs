@@ -85,7 +85,7 @@ fn a_trained_model_predicts_every_appointment_and_says_what_weighed() {
                 assert!(!is_present || ["patient", "complaints", "tests"].contains(&section), "{span}");
                 let text = span["text"].as_str().unwrap();
                 assert!(text.starts_with(char::is_alphanumeric) && text.ends_with(char::is_alphanumeric), "{span}");
-                let is_ours = ["Жалобы", "Обследование", "Заключение", "Коды"].contains(&text);
+                let is_ours = ["Жалобы", "Обследование", "Заключение", "Коды", "возраст"].contains(&text);
                 assert!(!is_ours, "{span}");
             }
         }
@@ -157,6 +157,14 @@ fn awkward_patients_are_predicted_and_awkward_models_refused() {
     assert!(fs::read_to_string(folder.path().join("said.jsonl")).unwrap() == whole);
     let again = to_file(&["--resume"]);
     assert!(again.code == Some(0) && again.stderr.contains("0 appointments predicted"), "{}", again.stderr);
+    // Another table, other options or what no run wrote is not gone on with.
+    let refused = to_file(&["--resume", "--all"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("the same all as in"), "{}", refused.stderr);
+    fs::write(folder.path().join("new.csv"), rows[..3].join("\n")).unwrap();
+    let refused = to_file(&["--resume"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("the same table as in"), "{}", refused.stderr);
+    fs::write(folder.path().join("new.csv"), rows.join("\n")).unwrap();
+    assert!(fs::read_to_string(folder.path().join("said.jsonl")).unwrap() == whole);
     fs::write(folder.path().join("empty.csv"), &rows[0]).unwrap();
     let empty = run(folder.path(), &["diagnose", "--model", "model", "--table", "empty.csv"]);
     assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);

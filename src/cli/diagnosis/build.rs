@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    artifact::write_atomic,
+    artifact::{self, sha256_of_file, write_atomic},
     cli::{
         DONE, FINISHED_WITH_FAILURES,
         llm::LlmArgs,
@@ -84,8 +84,8 @@ pub struct Args {
 /// What a dataset is made from; another one is not gone on with.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Origin {
-    table: PathBuf,
-    bytes: u64,
+    /// SHA-256 of the table.
+    table: String,
     columns: Value,
     split: Split,
     pipeline: Value,
@@ -130,16 +130,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let appointments = Appointments::open(&args.table, &columns)?;
     let config = args.pipeline.config(&args.llm, [])?;
     let pipeline = Pipeline::load(&config)?;
-    let bytes = fs::metadata(&args.table).map_err(|e| Error::read(&args.table, e))?.len();
     let origin = Origin {
-        table: args.table.clone(),
-        bytes,
+        table: sha256_of_file(&args.table)?,
         columns: serde_json::to_value(&columns)?,
         split: Split { validation: args.validation, test: args.test, seed: args.seed },
         pipeline: serde_json::to_value(&config)?,
         models: serde_json::to_value(pipeline.fingerprints())?,
     };
     let mut manifest = Manifest::open(&args.output, origin, args.resume)?;
+    let _held = artifact::hold(&args.output)?;
     let dataset = Dataset::new(&args.output);
     if !dataset.has_histories() || manifest.histories.is_none() {
         let started = Instant::now();

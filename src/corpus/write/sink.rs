@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -101,7 +101,8 @@ impl Partial {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        if resume.is_some() && !partial.exists() && path.exists() {
+        let is_copy = resume.is_some() && !partial.exists() && path.exists();
+        if is_copy {
             // The earlier run was completed, perhaps over a shorter input. A copy that is cut short is only read again.
             fs::copy(path, &partial)?;
         }
@@ -114,6 +115,17 @@ impl Partial {
             Some(scan) => scan(BufReader::new(file.try_clone()?))?,
             None => Done::default(),
         };
+        file.rewind()?;
+        if resume.is_some()
+            && done.length == 0
+            && BufReader::new(&file).bytes().any(|byte| byte.is_ok_and(|byte| byte == b'\n'))
+        {
+            // Not a first record that broke off: something that no run wrote, which would be lost.
+            if is_copy {
+                fs::remove_file(&partial)?;
+            }
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no output of such a run"));
+        }
         file.set_len(done.length)?;
         file.seek(SeekFrom::End(0))?;
         Ok((Self { file, path: path.to_owned(), partial, length: done.length }, done))
