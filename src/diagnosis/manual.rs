@@ -1,10 +1,16 @@
 //! Codes that people vouch for: a file comes in, the codes of the appointments to measure on leave.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
-use super::notation::{self, Reading};
+use super::{
+    dataset::Dataset,
+    notation::{self, Reading},
+};
 use crate::{
     catalog::Catalog,
     data::CodeSet,
@@ -16,8 +22,11 @@ use crate::{
 pub struct Manual {
     /// By id; the same id may be of several patients.
     codes: HashMap<String, Vec<(Option<String>, CodeSet)>>,
+    path: PathBuf,
     /// Codes that could not be read or are not in the catalogue.
     pub left_out: u64,
+    /// Appointments that a dataset does not have: see [`Self::find_in`].
+    pub unfound: u64,
 }
 
 /// A line of the file.
@@ -33,10 +42,10 @@ impl Manual {
     /// Reads a file with a line `{"id": …, "patient": …, "codes": […]}` for each appointment; ids that no two patients share need no patient.
     ///
     /// # Errors
-    /// - [`Error::Read`] or [`Error::Parse`] with the line; an appointment twice is an error, too.
+    /// - [`Error::Read`] or [`Error::Parse`] with the line; an appointment twice is an error, too, and a file without a code.
     pub fn load(path: &Path, catalog: &Catalog) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-        let mut manual = Self::default();
+        let mut manual = Self { path: path.to_owned(), ..Self::default() };
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let wrong = |got: String| Error::Parse {
                 what: "manual codes",
@@ -56,7 +65,46 @@ impl Manual {
             }
             there.push((line.patient, codes));
         }
-        Ok(manual)
+        let has_codes = manual.codes.values().flatten().any(|(_, codes)| !codes.is_empty());
+        let got = || format!("none, and {} that are not in the catalogue", manual.left_out);
+        if has_codes { Ok(manual) } else { Err(manual.wrong("codes of the catalogue", &got())) }
+    }
+
+    fn wrong(&self, expected: &str, got: &str) -> Error {
+        Error::Parse {
+            what: "manual codes",
+            path: self.path.clone(),
+            line: 1,
+            expected: expected.into(),
+            got: got.into(),
+        }
+    }
+
+    /// Looks the appointments up in a dataset, and counts those that it does not have.
+    ///
+    /// # Errors
+    /// - [`Error::Parse`] if it has none of them, or an id that is given without a patient belongs to several; those of the dataset.
+    pub fn find_in(&mut self, dataset: &Dataset) -> Result<()> {
+        let (mut found, mut of_several) = (0, 0);
+        let mut patients: HashMap<String, usize> = HashMap::new();
+        for (number, history) in dataset.histories()?.enumerate() {
+            let history = history?;
+            for visit in &history.visits {
+                let Some((patient, _)) = self.find(&history.patient, &visit.id) else { continue };
+                found += 1;
+                if patient.is_none() {
+                    of_several += usize::from(*patients.entry(visit.id.clone()).or_insert(number) != number);
+                }
+            }
+        }
+        if of_several > 0 {
+            return Err(self.wrong("the patient of each id that several patients have", "ids alone"));
+        }
+        if found == 0 {
+            return Err(self.wrong("appointments of the table, by id and patient", "none that it has"));
+        }
+        self.unfound = self.len().saturating_sub(found) as u64;
+        Ok(())
     }
 
     fn read(&mut self, codes: &[String], catalog: &Catalog) -> CodeSet {
@@ -71,23 +119,15 @@ impl Manual {
 
     /// Returns the codes of a patient's appointment, if it is among them.
     pub fn codes(&self, patient: &str, id: &str) -> Option<&CodeSet> {
-        let of_id = self.codes.get(id)?;
-        of_id.iter().find(|(of, _)| of.as_deref().is_none_or(|of| of == patient)).map(|(_, codes)| codes)
+        self.find(patient, id).map(|(_, codes)| codes)
     }
 
-    /// Tells whether the codes of an id are given without a patient.
-    pub fn is_by_id_alone(&self, id: &str) -> bool {
-        self.codes.get(id).is_some_and(|of_id| of_id.iter().any(|(patient, _)| patient.is_none()))
+    fn find(&self, patient: &str, id: &str) -> Option<&(Option<String>, CodeSet)> {
+        self.codes.get(id)?.iter().find(|(of, _)| of.as_deref().is_none_or(|of| of == patient))
     }
 
-    /// Returns the number of appointments.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.codes.values().map(Vec::len).sum()
-    }
-
-    /// Tells whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.codes.is_empty()
     }
 }
 

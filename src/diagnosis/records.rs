@@ -29,13 +29,8 @@ pub struct Records {
     pub validation: Vec<Record>,
     /// To measure on: those that have manual codes.
     pub test: Vec<Record>,
-    /// Appointments, of any part, that manual codes were found for.
-    pub manual_found: usize,
-    /// Appointments with manual codes that are given by an id alone which another patient has, too.
-    pub ambiguous: usize,
-    /// Patients' charts by the ids that manual codes are given for without a patient.
-    by_id: HashMap<String, usize>,
-    /// Appointments that held codes which the coder found, in complaints or tests: they are cut out, as those that the doctor typed were before.
+    /// Appointments that held codes which the coder found or people vouch for, in complaints or tests: they are cut out, as those that the
+    /// doctor typed were before.
     pub leaks: usize,
 }
 
@@ -88,17 +83,7 @@ impl Records {
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
         let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
-        let mut records = Self {
-            classes,
-            charts: Arc::default(),
-            train,
-            validation,
-            test,
-            manual_found: 0,
-            ambiguous: 0,
-            by_id: HashMap::new(),
-            leaks: 0,
-        };
+        let mut records = Self { classes, charts: Arc::default(), train, validation, test, leaks: 0 };
         let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
@@ -107,7 +92,8 @@ impl Records {
                 records.charts = Arc::new(charts);
                 return Ok(records);
             }
-            records.leaks += some.par_iter_mut().map(|(history, linked)| cut_found(history, linked)).sum::<usize>();
+            records.leaks +=
+                some.par_iter_mut().map(|(history, linked)| cut_codes(history, linked, wanted.manual)).sum::<usize>();
             let read = some.par_iter().map(|(history, _)| reader.chart(history)).collect::<Result<Vec<_>>>()?;
             for ((history, linked), number) in some.iter().zip(charts.len()..) {
                 let sets = codes.label_sets(history, linked);
@@ -136,10 +122,6 @@ impl Records {
         };
         for (at, visit) in history.visits.iter().enumerate() {
             let (gold, outside) = manual(&visit.id).map(|codes| classes_of(codes, numbers)).unwrap_or_default();
-            self.manual_found += usize::from(manual(&visit.id).is_some());
-            if wanted.manual.is_some_and(|manual| manual.is_by_id_alone(&visit.id)) {
-                self.ambiguous += usize::from(*self.by_id.entry(visit.id.clone()).or_insert(chart) != chart);
-            }
             let is_tested = !gold.is_empty();
             let labels = [std::mem::take(&mut original[at]), std::mem::take(&mut linked[at]), gold];
             let record = Record { chart, at, labels, outside };
@@ -179,9 +161,6 @@ impl Records {
             train: train.iter().map(mix).collect(),
             validation: self.validation.iter().map(mix).collect(),
             test: self.test.clone(),
-            manual_found: self.manual_found,
-            ambiguous: self.ambiguous,
-            by_id: HashMap::new(),
             leaks: self.leaks,
         }
     }
@@ -230,13 +209,14 @@ impl Records {
     }
 }
 
-/// Cuts the codes that the coder found out of complaints and tests; returns the number of appointments that held any.
-fn cut_found(history: &mut History, linked: &Linked) -> usize {
+/// Cuts the codes that the coder found, and the manual ones, out of complaints and tests; returns the number of appointments that held any.
+fn cut_codes(history: &mut History, linked: &Linked, manual: Option<&Manual>) -> usize {
     let mut count = 0;
     for (visit, found) in history.visits.iter_mut().zip(&linked.codes) {
-        let found: Vec<IcdCode> = found.iter().flatten().cloned().collect();
-        let (complaints, cut) = leak::cut(&visit.complaints, "", &found);
-        let (tests, cut_too) = leak::cut(&visit.tests, "", &found);
+        let manual = manual.and_then(|manual| manual.codes(&history.patient, &visit.id));
+        let codes: Vec<IcdCode> = found.iter().chain(manual).flatten().cloned().collect();
+        let (complaints, cut) = leak::cut(&visit.complaints, "", &codes);
+        let (tests, cut_too) = leak::cut(&visit.tests, "", &codes);
         (visit.complaints, visit.tests) = (complaints, tests);
         count += usize::from(cut || cut_too);
     }

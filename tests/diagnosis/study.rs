@@ -132,30 +132,34 @@ fn what_could_not_be_read_is_on_the_page_and_is_not_forgotten() {
     let table = folder.path().join("hospital/appointments.csv");
     let text = fs::read_to_string(&table).unwrap();
     let header = text.lines().next().unwrap();
-    // A row without a date that can be read, and a patient whose complaints give away what the coder finds and the doctor did not type.
-    let of = |column: &str| match column {
-        "id" => "new1",
-        "patient" => "new",
-        "date" => "2024-01-01",
-        "complaints" => "просит открыть больничный, J00, кашель",
-        "conclusion" => "Острая инфекция верхних дыхательных путей неуточненная",
-        "codes" => "Z00.0",
-        _ => "",
+    let row = |id: &str, date: &str, complaints: &str| {
+        let of = |column: &str| match column {
+            "id" | "patient" => id.to_owned(),
+            "date" => date.to_owned(),
+            "complaints" => format!("просит открыть больничный, {complaints}, кашель"),
+            "conclusion" => "Острая инфекция верхних дыхательных путей неуточненная".to_owned(),
+            "codes" => "Z00.0".to_owned(),
+            _ => String::new(),
+        };
+        let cells: Vec<String> = header.split(',').map(|column| format!("\"{}\"", of(column))).collect();
+        cells.join(",")
     };
-    let row: Vec<String> = header.split(',').map(|column| format!("\"{}\"", of(column))).collect();
-    let row = row.join(",");
-    fs::write(&table, format!("{text}{row}\n{}\n", row.replace("2024-01-01", "nie"))).unwrap();
+    // Complaints that give away what the coder finds and the doctor did not type, or what neither did but people vouch for; and a row
+    // without a date that can be read.
+    let rows = [row("new1", "2024-01-01", "J00"), row("new2", "2024-01-01", "и А01.0"), row("new3", "nie", "")];
+    fs::write(&table, format!("{text}{}\n", rows.join("\n"))).unwrap();
     let records = "[records]\ntable = \"hospital/appointments.csv\"\nmanual = \"hospital/manual.jsonl\"\n";
     let truth = fs::read_to_string(folder.path().join("hospital/truth.jsonl")).unwrap();
     let known: Vec<&str> = truth.lines().take(60).collect();
-    fs::write(folder.path().join("hospital/manual.jsonl"), known.join("\n")).unwrap();
+    let gold = "{\"id\":\"new2\",\"codes\":[\"A01.0\"]}";
+    fs::write(folder.path().join("hospital/manual.jsonl"), [&known[..], &[gold]].concat().join("\n")).unwrap();
     write(folder.path(), "study.toml", records);
     let study = || noso(folder.path(), &["study", "--config", "study.toml", "--output", "out"]);
     for run in [study(), study()] {
         assert_eq!(run.code, Some(2), "{}", run.stderr);
         let page = fs::read_to_string(folder.path().join("out/index.html")).unwrap();
         for told in
-            ["<li>1 rows that could not be read: left out", "<li>1 appointments held codes that the coder found"]
+            ["<li>1 rows that could not be read: left out", "<li>2 appointments held codes that the coder found"]
         {
             assert!(page.contains(told), "{told}\n{page}");
         }
@@ -164,13 +168,25 @@ fn what_could_not_be_read_is_on_the_page_and_is_not_forgotten() {
     }
     // An id that two patients have says nothing by itself, however many others are not found.
     let first: Value = serde_json::from_str(known[0]).unwrap();
-    let other = row.replace("\"new1\"", &first["id"].to_string());
+    let other = row(first["id"].as_str().unwrap(), "2024-01-01", "");
     fs::write(&table, format!("{text}{other}\n")).unwrap();
     let unknown = (0..90).map(|n| format!("{{\"id\":\"unknown{n}\",\"codes\":[\"I10\"]}}"));
     let manual: Vec<String> = known.iter().map(|line| line.to_string()).chain(unknown).collect();
     fs::write(folder.path().join("hospital/manual.jsonl"), manual.join("\n")).unwrap();
     let twice = noso(folder.path(), &["study", "--config", "study.toml", "--output", "twice"]);
     assert!(twice.code == Some(1) && twice.stderr.contains("expected the patient of each id"), "{}", twice.stderr);
+    // Ids of another table are told before the coding, a file without a code that can be read at once.
+    for (text, told) in [
+        (manual[60..].join("\n"), "expected appointments of the table"),
+        (gold.replace("A01.0", "тиф"), "expected codes"),
+    ] {
+        fs::write(folder.path().join("hospital/manual.jsonl"), text).unwrap();
+        let none = noso(folder.path(), &["study", "--config", "study.toml", "--output", "none"]);
+        assert!(none.code == Some(1) && none.stderr.contains(told), "{}", none.stderr);
+        assert!(!none.stderr.contains("coding the conclusions"), "{}", none.stderr);
+        let _ = fs::remove_dir_all(folder.path().join("none"));
+    }
+    fs::write(folder.path().join("hospital/manual.jsonl"), gold).unwrap();
     fs::write(&table, header).unwrap();
     let empty = noso(folder.path(), &["study", "--config", "study.toml", "--output", "empty"]);
     assert!(empty.code == Some(1) && empty.stderr.contains("expected appointments, got none"), "{}", empty.stderr);

@@ -1,5 +1,7 @@
 //! What a resample has in common with the next: records come in once, measures of any draw of them leave.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::{Judged, Multilabel, is_present, mean, ranking, weighted_f1};
@@ -86,14 +88,7 @@ impl<'w> Prepared<'w> {
 
     /// Measures a draw in which each record occurs so many `times`; without them, each once.
     pub(super) fn measure(&self, times: Option<&[u32]>) -> Multilabel {
-        let once;
-        let times = match times {
-            Some(times) => times,
-            None => {
-                once = vec![1; self.parts.len()];
-                &once
-            }
-        };
+        let times = &*self.times(times);
         let counts = self.counts(times);
         let all = counts.iter().fold(Counts::default(), |mut sum, &counts| {
             sum.add(counts);
@@ -112,6 +107,15 @@ impl<'w> Prepared<'w> {
             mean_average_precision: self.mean_average_precision(times),
             exact_match: self.exact_match(times),
         }
+    }
+
+    /// Returns the weighted F1 of [`Self::measure`] alone.
+    pub(super) fn weighted_f1(&self, times: Option<&[u32]>) -> f64 {
+        weighted_f1(&self.counts(&self.times(times)), self.weights)
+    }
+
+    fn times<'t>(&self, times: Option<&'t [u32]>) -> Cow<'t, [u32]> {
+        times.map_or_else(|| Cow::Owned(vec![1; self.parts.len()]), Cow::Borrowed)
     }
 
     fn counts(&self, times: &[u32]) -> Vec<Counts> {

@@ -1,6 +1,10 @@
 //! Doctors of every quality against coders of every quality: a sweep comes in, a table of differences and where they turn leaves.
 
 use serde::Serialize;
+use statrs::{
+    distribution::{ContinuousCDF, StudentsT},
+    statistics::Statistics,
+};
 
 use super::{
     outcome::{Better, Sweep, SweepPoint},
@@ -20,6 +24,8 @@ pub(super) struct Grid {
     rows: Vec<Row>,
     /// Where the finding turns.
     sentence: String,
+    /// How great a difference chance explains.
+    chance: String,
 }
 
 /// Doctors of one quality.
@@ -40,13 +46,15 @@ struct Cell {
 }
 
 impl Grid {
-    /// Lays out a sweep.
-    pub(super) fn of(sweep: &Sweep) -> Self {
+    /// Lays out a sweep; `runs` are weighted F1 of models that differ by their seeds alone, original and linked.
+    pub(super) fn of(sweep: &Sweep, runs: &[[f64; 2]]) -> Self {
+        let chance = chance(runs);
         let head = |point: &SweepPoint| [decimal(point.label_f1, 2), decimal(point.weighted_f1, 3)];
         let cell = |doctors: &SweepPoint, coder: &SweepPoint| {
             let difference = coder.weighted_f1 - doctors.weighted_f1;
             let shade = (100.0 * (difference.abs() / FULL).min(1.0)) as u8;
-            Cell { difference: signed(difference, 3), better: Better::of(Some(difference)), shade }
+            let known = Some(difference).filter(|_| chance.is_none_or(|chance| difference.abs() > chance));
+            Cell { difference: signed(difference, 3), better: Better::of(known), shade }
         };
         let row = |doctors: &SweepPoint| Row {
             head: head(doctors),
@@ -57,7 +65,27 @@ impl Grid {
             columns: sweep.linked.iter().map(head).collect(),
             rows: sweep.original.iter().map(row).collect(),
             sentence: sentence(sweep),
+            chance: told(chance),
         }
+    }
+}
+
+/// Returns what the difference between two single models of equal labels stays below in 95 of 100 cases, by how far models of one label set
+/// differ from seed to seed (Student's t); `None` where there is one of each.
+fn chance(runs: &[[f64; 2]]) -> Option<f64> {
+    let freedom = 2.0 * (runs.len() as f64 - 1.0);
+    let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    let variance = [0, 1].map(|set: usize| runs.iter().map(|run| run[set]).variance()).mean();
+    Some(student.inverse_cdf(0.975) * (2.0 * variance).sqrt())
+}
+
+fn told(chance: Option<f64>) -> String {
+    match chance {
+        Some(chance) => format!(
+            "By how far models of the same labels differ from seed to seed, a difference of up to {} may be chance (95 %); such cells have no colour.",
+            decimal(chance, 3)
+        ),
+        None => "How far models of the same labels differ from seed to seed is not known of a single run, so small differences may be chance.".to_owned(),
     }
 }
 
@@ -106,11 +134,27 @@ mod tests {
         let original = vec![point(0.0, 1.0, 0.5), point(0.5, 0.7, 0.4), point(1.0, 0.4, 0.1)];
         let sweep = |reached| Sweep { records: 9, original: original.clone(), linked: vec![point(1.0, 0.6, reached)] };
         // 0.3 lies two thirds of the way from 0.1 to 0.4: 0.4 + 2/3 · 0.3 = 0.6.
-        let grid = Grid::of(&sweep(0.3));
+        let grid = Grid::of(&sweep(0.3), &[]);
         assert!(grid.sentence.contains("F1 of 0.60") && grid.sentence.contains("below 0.60"), "{}", grid.sentence);
         let told: Vec<&str> = grid.rows.iter().map(|row| row.cells[0].difference.as_str()).collect();
         assert_eq!(told, ["−0.200", "−0.100", "+0.200"]);
-        assert!(Grid::of(&sweep(0.6)).sentence.contains("more than all"));
-        assert!(Grid::of(&sweep(0.05)).sentence.contains("less than all"));
+        assert!(Grid::of(&sweep(0.6), &[]).sentence.contains("more than all"));
+        assert!(Grid::of(&sweep(0.05), &[]).sentence.contains("less than all"));
+    }
+
+    #[test]
+    fn what_chance_explains_has_no_colour() {
+        assert_eq!(chance(&[[0.3, 0.4]]), None);
+        // Variances 0.0002 and 0, pooled 0.0001 with two degrees of freedom: 4.303 · √0.0002 = 0.0608.
+        let runs = [[0.30, 0.4], [0.32, 0.4]];
+        assert!((chance(&runs).unwrap() - 0.0608).abs() < 1e-4);
+        let sweep = Sweep {
+            records: 9,
+            original: vec![point(0.0, 1.0, 0.35), point(1.0, 0.4, 0.2)],
+            linked: vec![point(1.0, 0.6, 0.3)],
+        };
+        let better = |runs| Grid::of(&sweep, runs).rows.iter().map(|row| row.cells[0].better).collect::<Vec<_>>();
+        assert_eq!(better(&runs), [Better::Neither, Better::Linked]);
+        assert_eq!(better(&runs[..1]), [Better::Original, Better::Linked]);
     }
 }

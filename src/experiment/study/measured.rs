@@ -24,7 +24,7 @@ use crate::{
         bootstrap::{Bootstrap, Difference},
         calibration::{Binning, expected_calibration_error, reliability},
         metrics::Counts,
-        multilabel::{Judged, Multilabel, difference, per_class},
+        multilabel::{Judged, Multilabel, difference, difference_of_weighted_f1, mean_of, per_class, weighted_f1},
     },
     icd::IcdCode,
 };
@@ -96,7 +96,7 @@ impl<'a> Measured<'a> {
         let judged = self.of_sets(|judgement| judgement.judged.as_slice());
         let (reached, found) = (self.reached(&judged), self.compare(&judged, settings)?);
         let by_run: Vec<[f64; 2]> = reached[0].iter().zip(&reached[1]).map(|(a, b)| [a[0], b[0]]).collect();
-        let [original, linked] = reached.map(|runs| mean(&runs));
+        let [original, linked] = reached.map(|runs| mean_of(&runs));
         let measures = Multilabel::NAMES.iter().zip(original).zip(linked).zip(found);
         let mut measures: Vec<Measure> = measures
             .map(|(((name, original), linked), found)| measure((*name).to_owned(), [original, linked], found))
@@ -156,8 +156,13 @@ impl<'a> Measured<'a> {
         let judged = judged
             .each_ref()
             .map(|runs| runs.iter().map(|judged| judged.iter().map(even).collect::<Vec<_>>()).collect::<Vec<_>>());
-        let reached = self.reached(&judged).map(|runs| mean(&runs)[0]);
-        Ok(measure(EVEN_THRESHOLD.into(), reached, self.compare(&judged, settings)?[0]))
+        let reached = |records: &Vec<Judged>| weighted_f1(&per_class(records, self.weights.len()), &self.weights);
+        let [first, second] = &judged;
+        let reached =
+            [first, second].map(|runs| mean_of(&runs.iter().map(|one| [reached(one)]).collect::<Vec<_>>())[0]);
+        let bootstrap = Bootstrap::new(settings.resamples);
+        let found = difference_of_weighted_f1(first, second, &self.patients, &self.weights, bootstrap);
+        Ok(measure(EVEN_THRESHOLD.into(), reached, found.ok_or_else(nothing)?))
     }
 
     fn codes_outcome(&self, judged: &[Vec<&[Judged]>; 2], catalog: &Catalog) -> Vec<CodeOutcome> {
@@ -180,20 +185,15 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// Returns the mean of each measure.
-fn mean(runs: &[[f64; 9]]) -> [f64; 9] {
-    std::array::from_fn(|measure| runs.iter().map(|run| run[measure]).sum::<f64>() / runs.len().max(1) as f64)
-}
-
-/// Returns the mean course of trainings that were evaluated at the same steps; where some ended before, of the others.
+/// Returns the mean course of trainings, at the steps that all were evaluated at: those of fewer would leap where one ended.
 fn mean_course(courses: &[&[[f64; 2]]]) -> Vec<[f64; 2]> {
-    let longest = courses.iter().map(|course| course.len()).max().unwrap_or(0);
-    let at = |place: usize| {
-        let points: Vec<[f64; 2]> = courses.iter().filter_map(|course| course.get(place).copied()).collect();
-        let count = points.len() as f64;
-        [0, 1].map(|of: usize| points.iter().map(|point| point[of]).sum::<f64>() / count)
+    let [first, others @ ..] = courses else { return Vec::new() };
+    let at = |point: &[f64; 2]| {
+        let same = |course: &&[[f64; 2]]| course.iter().find(|other| other[0] == point[0]).copied();
+        let points: Option<Vec<[f64; 2]>> = [Some(*point)].into_iter().chain(others.iter().map(same)).collect();
+        points.map(|points| mean_of(&points))
     };
-    (0..longest).map(at).collect()
+    first.iter().filter_map(at).collect()
 }
 
 /// Holds the probabilities of each label set's models against what is right.
@@ -285,11 +285,13 @@ fn transitions(records: &Records) -> Vec<Transition> {
 
 /// Says what of manual codes and texts could not be used.
 fn of_manual(records: &Records, manual: &Manual) -> Vec<String> {
-    let unfound = manual.len().saturating_sub(records.manual_found);
     counted(&[
-        (unfound as u64, "appointments with manual codes were not found among the records."),
+        (manual.unfound, "appointments with manual codes were not found among the records."),
         (manual.left_out, "manual codes could not be read or are not in the catalogue."),
-        (records.leaks as u64, "appointments held codes that the coder found in complaints or tests: cut out."),
+        (
+            records.leaks as u64,
+            "appointments held codes that the coder found, or the manual ones, in complaints or tests: cut out.",
+        ),
     ])
 }
 
@@ -308,4 +310,35 @@ fn notes(faults: &Faults, [gold, outside]: [usize; 2], tested: usize) -> Vec<Str
     ];
     notes.extend(faults.told().map(|(count, what)| format!("{count} {what}.")));
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn courses_are_averaged_where_all_were_evaluated() {
+        let whole = [[10.0, 0.1], [20.0, 0.3], [25.0, 0.5]];
+        let stopped = [[10.0, 0.3], [20.0, 0.5]];
+        let mean = mean_course(&[&whole, &stopped]);
+        assert_eq!(mean.iter().map(|point| point[0]).collect::<Vec<_>>(), [10.0, 20.0]);
+        assert!(mean.iter().zip([0.2, 0.4]).all(|(point, expected)| (point[1] - expected).abs() < 1e-12), "{mean:?}");
+        assert_eq!(mean_course(&[&whole]), whole);
+        assert!(mean_course(&[]).is_empty() && mean_course(&[&whole, &[]]).is_empty());
+    }
+
+    #[test]
+    fn what_is_said_likely_enough_is_held_against_what_is_right() {
+        let judged = |gold: &[u32], probabilities: &[f32]| Judged {
+            gold: gold.to_vec(),
+            chosen: Vec::new(),
+            probabilities: probabilities.to_vec(),
+        };
+        // Of the first label set's model: 0.85 right, 0.05 not looked at, 0.85 wrong. Mean 0.85 against a share of 0.5.
+        let first = [judged(&[0], &[0.85, 0.05]), judged(&[], &[0.85, 0.0])];
+        let second = [judged(&[1], &[0.0, 1.0]), judged(&[1], &[0.0, 1.0])];
+        let told = trusted(&[vec![&first], vec![&second]]);
+        assert_eq!(told.original.iter().map(|bin| bin.count).sum::<usize>(), 2);
+        assert!((told.errors[0] - 0.35).abs() < 1e-6 && told.errors[1].abs() < 1e-6, "{:?}", told.errors);
+    }
 }

@@ -33,7 +33,7 @@ pub fn page(outcome: &Outcome) -> Result<String> {
         figures: drawn(outcome)?,
         statistics: rows(&outcome.statistics),
         codes: listed(&outcome.codes),
-        grid: outcome.sweep.as_ref().map(Grid::of),
+        grid: outcome.sweep.as_ref().map(|sweep| Grid::of(sweep, &outcome.runs)),
         open: OPEN,
     };
     let mut environment = Environment::new();
@@ -141,10 +141,7 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             Some(4),
             "In the course of training",
             figures::course(&outcome.courses)?,
-            &format!(
-                "Each mark is an evaluation on the manual test set (on {WATCHED_RECORDS} of its records, where it has more): the higher line belongs to the better labels, and \
-             where a line levels off, longer training gives no more."
-            ),
+            &COURSE.replace("{}", &WATCHED_RECORDS.to_string()),
             "No evaluation was made in the course of training.",
         ),
         Figure { svg: figures::spread(&groups)?, ..spread_without_picture(&groups) },
@@ -152,35 +149,44 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             Some(6),
             "More training records, better predictions?",
             figures::change(&outcome.codes)?,
-            "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked \
-             labels, right of it the coder found the code in more training records than doctors typed it in (each \
-             mark of the horizontal axis stands for ten times as many records as the one before).",
+            CHANGE,
             "No code has a record in the manual test set.",
         ),
         figure(
             Some(7),
             "What the coder found instead",
             figures::transitions(&outcome.transitions, &outcome.codes)?,
-            "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it found \
-             there and the doctor had not typed, wider with a greater share of these records (one record may lead to \
-             several codes or to none); right, how F1 of the code found changed.",
+            TRANSITIONS,
             "The coder found every code that doctors typed.",
         ),
         figure(
             None,
             "Can the probabilities be trusted?",
             figures::reliability(&outcome.reliability)?,
-            &format!(
-                "Each mark holds the probabilities of a tenth of the axis, from {LIKELY} on, of at least 20 codes: on the \
-                 thin line as many of the codes are right as the model says, above it more. The mean distance from it \
-                 is {} with original labels and {} with linked ones (expected calibration error). Probabilities were \
-                 fitted to the labels that a model learnt: where these omit codes, they are too low.",
-                decimal(outcome.reliability.errors[0], 3),
-                decimal(outcome.reliability.errors[1], 3),
-            ),
+            &trusted(outcome.reliability.errors),
             "No model gives enough probabilities to say.",
         ),
     ])
+}
+
+const COURSE: &str = "Each mark is an evaluation on the manual test set (on {} of its records, where it has more): the higher \
+                      line belongs to the better labels, and where a line levels off, longer training gives no more.";
+const CHANGE: &str = "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked \
+                      labels, right of it the coder found the code in more training records than doctors typed it in \
+                      (each mark of the horizontal axis stands for ten times as many records as the one before).";
+const TRANSITIONS: &str = "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it \
+                           found there and the doctor had not typed, wider with a greater share of these records (one \
+                           record may lead to several codes or to none); right, how F1 of the code found changed.";
+
+/// Explains the reliability figure; `errors` are expected calibration errors, original and linked.
+fn trusted(errors: [f64; 2]) -> String {
+    let [original, linked] = errors.map(|error| decimal(error, 3));
+    format!(
+        "Each mark holds the probabilities of a tenth of the axis, from {LIKELY} on, of at least 20 codes in all runs \
+         together: on the thin line as many of the codes are right as the model says, above it more. The mean distance \
+         from it is {original} with original labels and {linked} with linked ones (expected calibration error). \
+         Probabilities were fitted to the labels that a model learnt: where these omit codes, they are too low."
+    )
 }
 
 fn spread_without_picture(groups: &Groups<'_>) -> Figure {

@@ -86,8 +86,10 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let data = folder.join("data");
     let dataset = Dataset::new(&data);
     let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
+    // Found or not is known before the coding, which takes longest.
+    let mut manual = Manual::load(&manual_path, &catalog)?;
+    manual.find_in(&dataset)?;
     sources.extend(label(&coder, &data, &faults, watch)?);
-    let manual = Manual::load(&manual_path, &catalog)?;
     let start = Start::new(settings, (&dataset, &manual), folder, watch)?;
 
     watch.stage("reading the records", None);
@@ -230,11 +232,6 @@ fn go_on(watch: &dyn StudyWatch, what: &'static str) -> Result<()> {
 fn read(settings: &StudySettings, dataset: &Dataset, reader: &Reader<'_>, manual: &Manual) -> Result<Records> {
     let wanted = Wanted { labels: None, manual: Some(manual), measure_manual: settings.split.test == 0.0 };
     let mut all = Records::read(dataset, reader, &wanted)?;
-    if all.ambiguous > 0 {
-        let expected = "the patient of each id that several patients have";
-        let got = "ids alone".into();
-        return Err(Error::Setting { key: "records.manual".into(), expected: expected.into(), got });
-    }
     draw_test(&mut all, &settings.split);
     let lacking = match (all.test.is_empty(), all.validation.is_empty()) {
         (true, _) => "no appointment of a patient to measure on has manual codes",

@@ -198,6 +198,15 @@ impl StudySettings {
         Ok(settings)
     }
 
+    /// Returns the same settings without what is only shown, measured or computed otherwise.
+    pub(super) fn essence(&self) -> Self {
+        let mut essence = Self { title: String::new(), resamples: 0, runs: 0, sweep: None, ..self.clone() };
+        essence.model.device = Device::default();
+        let fits = essence.pretraining.iter_mut().map(|pretraining| &mut pretraining.fit);
+        fits.chain([&mut essence.training.fit]).for_each(|fit| fit.batch_tokens = 0);
+        essence
+    }
+
     fn check(&self) -> Result<()> {
         let is_one = self.records.is_some() != self.simulate.is_some();
         let got = if self.records.is_some() { "both" } else { "neither" };
@@ -209,6 +218,7 @@ impl StudySettings {
         let simulated = self.simulate.is_some();
         check_setting(!simulated || test > 0.0, "split.test", "above 0: all made-up patients have true codes", test)?;
         if let Some(simulate) = &self.simulate {
+            check_setting(simulate.patients > 0, "simulate.patients", "a whole number from 1", simulate.patients)?;
             simulate.settings.check()?;
         }
         if let Some(sweep) = &self.sweep {

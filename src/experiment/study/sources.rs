@@ -16,7 +16,7 @@ use crate::{
         manual::Manual,
         table::{Appointments, Columns},
     },
-    error::{Error, Result, check_setting},
+    error::{Error, Result},
     nn::pretrained::Pretrained,
 };
 
@@ -35,8 +35,7 @@ pub(super) fn gather(settings: &StudySettings, catalog: &Catalog, encoder: Optio
     let hash = artifact::sha256_of_file;
     if let Some(RecordsSettings { table, columns, manual }) = &settings.records {
         drop(Appointments::open(table, &Columns::renamed(columns)?)?);
-        let codes = Manual::load(manual, catalog)?;
-        check_setting(!codes.is_empty(), "records.manual", "a file with codes", "none in it")?;
+        Manual::load(manual, catalog)?;
         sources.extend([("table".into(), hash(table)?), ("manual codes".into(), hash(manual)?)]);
     }
     if let Some(diseases) = settings.simulate.as_ref().and_then(|simulate| simulate.diseases.as_ref()) {
@@ -62,16 +61,9 @@ pub(super) fn stored<T: DeserializeOwned>(path: &Path) -> Option<T> {
 pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) -> Result<File> {
     let (path, sources_path) = (folder.join(SETTINGS_FILE), folder.join(SOURCES_FILE));
     let text = toml::to_string(settings).map_err(|e| Error::write(&path, std::io::Error::other(e)))?;
-    let essence = |settings: &StudySettings| StudySettings {
-        title: String::new(),
-        resamples: 0,
-        runs: 0,
-        sweep: None,
-        ..settings.clone()
-    };
     let is_ours = |before: &str| {
         stored::<Sources>(&sources_path).as_ref() == Some(sources)
-            && toml::from_str(before).is_ok_and(|before| essence(&before) == essence(settings))
+            && toml::from_str(before).is_ok_and(|before: StudySettings| before.essence() == settings.essence())
     };
     match fs::read_to_string(&path) {
         Ok(before) if is_ours(&before) => {}

@@ -43,7 +43,9 @@ impl<'a> Start<'a> {
         watch: &mut dyn StudyWatch,
     ) -> Result<Self> {
         let mut start = Self { settings, texts: Vec::new(), pretrained: None };
-        if settings.model.encoder.is_none() || settings.pretraining.is_some() {
+        let pretrained = settings.pretraining.as_ref().map(|_| folder.join(FOLDER));
+        let is_trained = pretrained.as_ref().is_some_and(|folder| folder.join("config.json").exists());
+        if !is_trained && (settings.model.encoder.is_none() || settings.pretraining.is_some()) {
             // Patients that are measured on teach no words either.
             let is_measured = |history: &History| {
                 let mut visits = history.visits.iter();
@@ -51,16 +53,14 @@ impl<'a> Start<'a> {
             };
             start.texts = settings.training.texts(dataset, |history| !is_measured(history))?;
         }
-        let Some(PretrainingSettings { fit }) = &settings.pretraining else { return Ok(start) };
-        let folder = folder.join(FOLDER);
-        if !folder.join("config.json").exists() {
+        if let Some(PretrainingSettings { fit }) = settings.pretraining.as_ref().filter(|_| !is_trained) {
             watch.stage("training the encoder on hidden words of the histories", None);
             let (length, fit) = (settings.training.max_tokens, fit.clone());
             let hidden = EncoderSettings { length, fit, ..EncoderSettings::default() };
-            let claimed = ModelFolder::claim(&folder, true)?;
+            let claimed = ModelFolder::claim(&folder.join(FOLDER), true)?;
             encoder::train(start.encoder(&settings.training)?, &start.texts, &hidden, &claimed, watch)?;
         }
-        start.pretrained = Some(folder);
+        start.pretrained = pretrained;
         Ok(start)
     }
 

@@ -148,7 +148,8 @@ impl DiagnosisSettings {
         self.begin(encoder::draw(texts, &sizes, self.fit.seed, device)?)
     }
 
-    /// Returns the texts of a dataset's training histories that are `taught`, the first 5,000.
+    /// Returns the texts of a dataset's training histories that are `taught`, the first 5,000: as good as drawn, for histories stand in an
+    /// order by hashes of patients.
     ///
     /// # Errors
     /// Those of the dataset.
@@ -174,7 +175,7 @@ pub struct Lesson<'a> {
     pub records: &'a Records,
     /// Whose codes are right.
     pub labels: LabelSet,
-    /// Most records of the test, drawn by the seed, that are measured at each evaluation, too; they decide nothing.
+    /// Most records of the test that are measured at each evaluation, too; they decide nothing.
     pub watched: usize,
 }
 

@@ -44,7 +44,8 @@ impl<'a> DiagnosisTask<'a> {
         let Lesson { records, labels, watched } = lesson;
         let most = if settings.validation_records == 0 { usize::MAX } else { settings.validation_records };
         let validation = draw(&records.validation, most, settings.fit.seed);
-        let watched = draw(&records.test, watched, settings.fit.seed);
+        // The same for trainings by any seed, so that their courses can be averaged.
+        let watched = draw(&records.test, watched, 0);
         Self {
             classifier: model.classifier().clone(),
             reader: model.reader(),
