@@ -26,7 +26,7 @@ pub struct Appointment {
     /// Codes that the doctor typed, as typed.
     pub codes: Vec<String>,
     /// How many of age and sex are given, but in no way that could be read.
-    pub unread: u8,
+    pub unread_cells: u8,
 }
 
 /// A patient's sex.
@@ -56,12 +56,12 @@ pub fn read_time(text: &str) -> Option<NaiveDateTime> {
     let text = text.trim();
     let (date, rest) = text.split_at_checked(10)?;
     let date = ["%Y-%m-%d", "%d.%m.%Y"].iter().find_map(|form| NaiveDate::parse_from_str(date, form).ok())?;
-    let rest = rest.trim_start_matches(['T', ' ']);
-    let rest = rest.find(['.', 'Z', '+', '-']).map_or(rest, |end| &rest[..end]);
-    let time = match rest {
-        "" => NaiveTime::MIN,
-        _ => ["%H:%M:%S", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(rest, form).ok())?,
-    };
+    if rest.is_empty() {
+        return Some(date.and_time(NaiveTime::MIN));
+    }
+    let rest = rest.strip_prefix(['T', ' '])?.trim_start();
+    let rest = rest.find(['.', 'Z', '+', '-']).map_or(rest, |end| &rest[..end]).trim_end();
+    let time = ["%H:%M:%S", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(rest, form).ok())?;
     Some(date.and_time(time))
 }
 
@@ -98,7 +98,10 @@ mod tests {
         ] {
             assert_eq!(read_time(text), Some(expected), "{text}");
         }
-        for text in ["", "2021", "2021-13-05", "2021-03-05 25:00", "05/03/2021", "вторник утром"] {
+        let wrong = ["", "2021", "2021-13-05", "2021-03-05 25:00", "05/03/2021", "вторник утром", "05.03.2021 - 10:30"];
+        for text in
+            wrong.into_iter().chain(["2021-03-05-10.30.00", "2021-03-05T", "2021-03-05+03:00", "2021-03-0510:30"])
+        {
             assert_eq!(read_time(text), None, "{text}");
         }
     }

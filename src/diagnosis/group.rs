@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::{BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
@@ -13,8 +13,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Appointment;
 use crate::error::{Error, Result};
 
-/// Parts that patients are spread over. Two of them, one a thread, are in memory at a time.
+/// Parts that patients are spread over. One a thread is in memory at a time.
 const PARTS: usize = 256;
+/// How the folder's name begins.
+const PREFIX: &str = ".groups-";
 
 /// Appointments on the disk, in parts that each hold all of a patient's.
 pub struct Groups {
@@ -22,13 +24,21 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Spreads appointments over the parts, which lie in a folder of their own within `scratch` as long as this lives.
+    /// Spreads appointments over the parts, which lie in a folder of their own within `scratch` as long as this lives. `scratch` is one
+    /// run's alone: what one left there that was killed is taken away, for it holds what patients said.
     ///
     /// # Errors
     /// - [`Error::Write`] if the disk takes no more.
     pub fn spread(appointments: impl Iterator<Item = Appointment>, scratch: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix(".groups-").tempdir_in(scratch);
-        let groups = Self { folder: folder.map_err(|e| Error::write(scratch, e))? };
+        let make = || {
+            for left in fs::read_dir(scratch)?.collect::<std::io::Result<Vec<_>>>()? {
+                if left.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                    fs::remove_dir_all(left.path())?;
+                }
+            }
+            tempfile::Builder::new().prefix(PREFIX).tempdir_in(scratch)
+        };
+        let groups = Self { folder: make().map_err(|e| Error::write(scratch, e))? };
         let create = |part| {
             let path = groups.path(part);
             File::create(&path).map(BufWriter::new).map_err(|e| Error::write(path, e))

@@ -183,8 +183,8 @@ impl History {
         faults.two_sexes += u64::from(sexes.any(|other| Some(other) != sex));
         let mut visits: Vec<Visit> = Vec::with_capacity(appointments.len());
         for appointment in appointments {
-            let Appointment { mut id, time, age, complaints, tests, conclusion, codes, unread, .. } = appointment;
-            faults.unread += u64::from(unread);
+            let Appointment { mut id, time, age, complaints, tests, conclusion, codes, unread_cells, .. } = appointment;
+            faults.unread += u64::from(unread_cells);
             faults.same_time += u64::from(visits.last().is_some_and(|before| before.time == time));
             if visits.iter().any(|visit| visit.id == id) {
                 faults.same_id += 1;
@@ -254,7 +254,7 @@ mod tests {
             tests: String::new(),
             conclusion: format!("вывод {id}"),
             codes: codes.iter().map(|&code| code.to_owned()).collect(),
-            unread: u8::from(id == "c"),
+            unread_cells: u8::from(id == "c"),
         }
     }
 

@@ -28,13 +28,18 @@ fn small(letter: char) -> char {
     }
 }
 
-/// Tells whether a code may be written with this between its letters: `I 25.2`, `I25,2`.
-fn is_within_a_code(gap: &str) -> bool {
-    gap.len() <= 2 && gap.chars().all(|c| matches!(c, '.' | ',' | ' '))
+/// Tells whether a code may be written with these between its letters: `I 25.2`, `I25,2`. With a blank alone (`и 10 мг`, `с 61 года`) it is
+/// none, or words and numbers would be missing just where the code is right.
+fn is_within_a_code(gaps: &[&str]) -> bool {
+    let Some((behind_letter, between_digits)) = gaps.split_first() else { return true };
+    let is_narrow = |gap: &&str| gap.len() <= 2 && gap.chars().all(|c| matches!(c, '.' | ',' | ' '));
+    let has_point = between_digits.iter().any(|gap| gap.contains(['.', ',']));
+    let has_blank = gaps.iter().any(|gap| gap.contains(' '));
+    matches!(*behind_letter, "" | " ") && between_digits.iter().all(is_narrow) && (has_point || !has_blank)
 }
 
-/// Cuts phrases out wherever they stand: the same letters and digits as `fold` has them, with what `gap` allows in between.
-fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, gap: fn(&str) -> bool) -> String {
+/// Cuts phrases out wherever they stand: the same letters and digits as `fold` has them, with what `gap` allows between them.
+fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, gap: fn(&[&str]) -> bool) -> String {
     let letters: Vec<(usize, char)> = text.char_indices().filter(|(_, c)| c.is_alphanumeric()).collect();
     let end = |place: usize| letters[place].0 + letters[place].1.len_utf8();
     let fold_all = |phrase: &&str| phrase.chars().filter(|c| c.is_alphanumeric()).map(fold).collect::<Vec<char>>();
@@ -45,7 +50,7 @@ fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, gap: fn(&str) -
             let Some(found) = letters.get(at..at + phrase.len()) else { return false };
             let last = at + phrase.len() - 1;
             found.iter().map(|&(_, letter)| fold(letter)).eq(phrase.iter().copied())
-                && (at..last).all(|place| gap(&text[end(place)..letters[place + 1].0]))
+                && gap(&(at..last).map(|place| &text[end(place)..letters[place + 1].0]).collect::<Vec<_>>())
                 && stands_alone(&text[..letters[at].0], &text[end(last)..])
         };
         match phrases.iter().find(stands) {
@@ -87,8 +92,14 @@ mod tests {
             ("ИБС постинфарктный\n кардиосклероз. Кашель", ". Кашель"),
             ("постинфарктный кардиосклероз", "постинфарктный кардиосклероз"),
             ("одышка при ходьбе", "одышка при ходьбе"),
+            ("с J 06 лет, код J06", "с J 06 лет, код "),
         ] {
             assert_eq!(cut(text, conclusion, &codes), (expected.to_owned(), text != expected), "{text}");
+        }
+        let common: Vec<IcdCode> = ["I10", "C61", "B18"].iter().map(|code| code.parse().unwrap()).collect();
+        for text in ["бисопролол 5 и 10 мг", "болен с 61 года", "В 18 лет операция", "в 18.30 и. 10 мг"]
+        {
+            assert_eq!(cut(text, "", &common), (text.to_owned(), false));
         }
         assert_eq!(cut("ОРВИ в марте", "ОРВИ", &[]), ("ОРВИ в марте".to_owned(), false));
     }

@@ -56,7 +56,7 @@ impl Doctor {
     pub fn draw(diseases: &[Disease], settings: &SimulateSettings, rng: &mut ChaCha8Rng) -> Self {
         let way = |disease: &Disease| {
             let others: Vec<&IcdCode> = disease.siblings.iter().chain([&disease.unspecified]).collect();
-            let (is_habit, habit) = (rng.random_bool(settings.faults.habit), others.choose(rng));
+            let (is_habit, habit) = (happens(settings.faults.habit, rng), others.choose(rng));
             Way {
                 name: rng.random_range(0..disease.names.len()),
                 habit: habit.filter(|_| is_habit).map(|&code| code.clone()),
@@ -87,7 +87,7 @@ impl Doctor {
             let disease = &diseases[at];
             // All are drawn each time, so that one fault's rate changes nothing else.
             let [omitted, unspecified, sibling] =
-                [faults.omission, faults.unspecified, faults.sibling].map(|chance| rng.random_bool(chance));
+                [faults.omission, faults.unspecified, faults.sibling].map(|chance| happens(chance, rng));
             let taken_for = disease.siblings.choose(rng);
             let code = match &self.ways[at].habit {
                 Some(habit) => habit,
@@ -103,8 +103,17 @@ impl Doctor {
     }
 }
 
+/// Draws whether a fault happens. What always happens is drawn, too: what is drawn next is the same for every chance.
+fn happens(chance: f64, rng: &mut ChaCha8Rng) -> bool {
+    if chance < 1.0 {
+        return rng.random_bool(chance);
+    }
+    let _: u64 = rng.random();
+    true
+}
+
 fn in_another_notation(code: &IcdCode, chance: f64, rng: &mut ChaCha8Rng) -> String {
-    let (is_other, kind) = (rng.random_bool(chance), rng.random_range(0..3));
+    let (is_other, kind) = (happens(chance, rng), rng.random_range(0..3));
     let code = code.as_str();
     match kind {
         _ if !is_other => code.to_owned(),

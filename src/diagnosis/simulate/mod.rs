@@ -149,7 +149,7 @@ impl Simulator {
         let style = Style { typos: self.settings.typos, stumps: self.settings.stumps };
         let told: Vec<&Disease> = visit.diseases.iter().map(|&at| &self.diseases[at]).collect();
         let appointment = Appointment {
-            unread: 0,
+            unread_cells: 0,
             id: format!("{patient}-{at}"),
             patient: patient.to_string(),
             time: visit.time,

@@ -10,6 +10,8 @@ pub enum Cell {
     #[default]
     Missing,
     Text(String),
+    /// Exact: numbers of patients may have twenty digits.
+    Whole(i128),
     Number(f64),
     #[cfg_attr(not(feature = "parquet"), allow(dead_code))] // text formats write times as text
     Time(NaiveDateTime),
@@ -33,7 +35,7 @@ impl Cell {
             Self::Missing => false,
             Self::Text(text) => !text.trim().is_empty(),
             Self::Number(number) => !number.is_nan(),
-            Self::Time(_) => true,
+            Self::Whole(_) | Self::Time(_) => true,
             Self::List(texts) => !texts.is_empty(),
         }
     }
@@ -42,6 +44,7 @@ impl Cell {
         match self {
             Self::Missing => None,
             Self::Text(text) => Some(text),
+            Self::Whole(number) => Some(number.to_string()),
             Self::Number(number) => Some(number.to_string()),
             Self::Time(time) => Some(time.to_string()),
             Self::List(texts) => Some(texts.join("\n")),
@@ -56,12 +59,15 @@ impl Cell {
         }
     }
 
-    pub fn whole(self) -> Option<i64> {
-        match self {
-            Self::Number(number) => Some(number as i64),
-            Self::Text(text) => text.trim().parse::<f64>().ok().map(|number| number as i64),
-            _ => None,
-        }
+    /// Returns a number without its fraction.
+    pub fn whole(self) -> Option<i128> {
+        let number = match self {
+            Self::Whole(number) => return Some(number),
+            Self::Number(number) => number,
+            Self::Text(text) => text.trim().parse().ok()?,
+            _ => return None,
+        };
+        number.is_finite().then_some(number as i128)
     }
 
     /// Returns the codes that it lists.

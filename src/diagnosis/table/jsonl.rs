@@ -42,7 +42,10 @@ fn cell(value: Option<&Value>) -> Cell {
     match value {
         None | Some(Value::Null) => Cell::Missing,
         Some(Value::String(text)) => Cell::Text(text.clone()),
-        Some(Value::Number(number)) => number.as_f64().map_or(Cell::Missing, Cell::Number),
+        Some(Value::Number(number)) => match number.as_i128() {
+            Some(whole) => Cell::Whole(whole),
+            None => number.as_f64().map_or(Cell::Missing, Cell::Number),
+        },
         Some(Value::Array(values)) => Cell::List(values.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
         Some(other) => Cell::Text(other.to_string()),
     }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 18;
 /// Oldest age believed, in years.
-const MOST_YEARS: i64 = 120;
+const MOST_YEARS: i128 = 120;
 
 /// A table's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -203,11 +203,9 @@ impl Appointments {
             got: "something else".into(), // which may be a patient's
         };
         let [id, patient, time, age, sex, complaints, tests, conclusion, codes] = row;
-        let id = id.text().filter(|id| !id.is_empty()).unwrap_or_else(|| self.number.to_string());
-        let patient = patient
-            .text()
-            .filter(|patient| !patient.trim().is_empty())
-            .ok_or_else(|| wrong("patient", "a name or number"))?;
+        let name = |cell: Cell| cell.text().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let id = name(id).unwrap_or_else(|| self.number.to_string());
+        let patient = name(patient).ok_or_else(|| wrong("patient", "a name or number"))?;
         let time = time.time().ok_or_else(|| wrong("date", "a date such as 2021-03-05 or 2021-03-05T10:30"))?;
         let is_given = [&age, &sex].map(Cell::is_given);
         let age = age.whole().filter(|age| (0..=MOST_YEARS).contains(age)).map(|age| age as u8);
@@ -223,7 +221,7 @@ impl Appointments {
             tests: tests.text().unwrap_or_default(),
             conclusion: conclusion.text().unwrap_or_default(),
             codes: codes.codes(),
-            unread: is_given.iter().zip(is_read).map(|(&is_given, is_read)| u8::from(is_given && !is_read)).sum(),
+            unread_cells: is_given.iter().zip(is_read).map(|(&is_given, is_read)| u8::from(is_given && !is_read)).sum(),
         })
     }
 }
@@ -329,5 +327,32 @@ mod tests {
         }
         assert_eq!((told.len(), rows.len()), (3, 5));
         assert_eq!(rows[0].as_ref().unwrap().age, Some(61));
+    }
+
+    #[test]
+    fn numbers_of_patients_stay_as_they_are_and_ages_that_are_none_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Appointments::open(&path, &Columns::default()).unwrap().collect::<Result<Vec<_>>>().unwrap()
+        };
+        // Apart by one where numbers with a point have no more digits.
+        let patients = ["9007199254740993", "9007199254740992", "12345678901234567890"];
+        let line = |patient| {
+            format!("{{\"patient\": {patient}, \"id\": {patient}, \"date\": \"2021-03-05\", \"age\": 61.9}}\n")
+        };
+        let rows = read("a.jsonl", &patients.map(line).concat());
+        for (row, patient) in rows.iter().zip(patients) {
+            assert_eq!(
+                (row.patient.as_str(), row.id.as_str(), row.age, row.unread_cells),
+                (patient, patient, Some(61), 0)
+            );
+        }
+        let head = "patient,date,complaints,tests,conclusion,codes,age,sex\n";
+        let rows =
+            read("a.csv", &format!("{head}7 ,2021-03-05,,,,,nan,ж\n 7,2021-03-05,,,,,300,?\n7,2021-03-05,,,,,,\n"));
+        let told: Vec<_> = rows.iter().map(|row| (row.patient.as_str(), row.age, row.unread_cells)).collect();
+        assert_eq!(told, [("7", None, 1), ("7", None, 2), ("7", None, 0)]);
     }
 }
