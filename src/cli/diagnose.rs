@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
 };
@@ -29,7 +29,7 @@ use crate::{
         table::{Appointments, Columns},
     },
     embed::bert::device,
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     icd::IcdCode,
 };
 
@@ -121,14 +121,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let appointments = Appointments::open(&args.table, &columns)?;
     let model = DiagnosisModel::load(&args.model, &device(args.device)?)?;
     let catalog = load_catalog(args.catalog.as_deref())?;
-    if let Some(output) = &args.output {
-        let origin = args.origin(&columns, &model, &catalog)?;
-        if args.resume {
-            manifest::check_same(output, &origin)?;
-        }
-        manifest::write(output, &origin)?;
+    let origin = args.origin(&columns, &model, &catalog)?;
+    if let Some(output) = args.output.as_deref().filter(|_| args.resume) {
+        manifest::check_same(output, &origin)?;
     }
     let (mut output, Done { ids: done, .. }) = Sink::open(args.output.as_deref(), args.resume.then_some(scan))?;
+    let place = args.output.as_deref().filter(|_| output.is_file());
+    let kept = |more: Value| place.map_or(Ok(()), |place| manifest::write(place, &manifest::with(&origin, more)));
+    // Also a run that is killed leaves word of what it was; before, the output is held.
+    kept(json!({}))?;
     let (mut rejected, mut faults) = (0, Faults::default());
     let scratch = tempfile::tempdir().map_err(|e| Error::write(std::env::temp_dir(), e))?;
     let groups = Groups::spread(readable(appointments, &mut rejected), scratch.path())?;
@@ -157,6 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     output.finish()?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
+    kept(json!({ "predicted": count, "faults": faults, "seconds": seconds }))?;
     eprintln!("{count} appointments predicted; {seconds:.2} s, {:.1} a second", count as f64 / seconds.max(1e-9));
     // An appointment that is to be predicted has neither yet.
     tell_faults(&Faults { without_codes: 0, without_conclusion: 0, ..faults });
@@ -166,6 +168,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 impl Args {
     /// Returns what predictions are made from and how: others are not gone on with.
     fn origin(&self, columns: &Columns, model: &DiagnosisModel, catalog: &Catalog) -> Result<Value> {
+        let real = |path: &Path| path.canonicalize().ok();
+        let is_apart = self.output.as_deref().and_then(real).is_none_or(|output| Some(output) != real(&self.table));
+        check_setting(is_apart, "output", "another file than the table", self.table.display())?;
         Ok(json!({
             "table": sha256_of_file(&self.table)?,
             "columns": columns,

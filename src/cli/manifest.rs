@@ -184,6 +184,16 @@ pub(super) fn check_same(output: &Path, now: &Value) -> Result<()> {
     }
 }
 
+/// Returns what a run is made from with the program, the machine and whatever `more` is known of it; all are objects.
+#[cfg(feature = "neural")]
+pub(super) fn with(origin: &Value, more: Value) -> Value {
+    let (noso, commit) = (env!("CARGO_PKG_VERSION"), env!("NOSO_COMMIT"));
+    let all = [json!({ "noso": noso, "commit": commit, "machine": machine() }), origin.clone(), more];
+    Value::Object(
+        all.iter().filter_map(Value::as_object).flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    )
+}
+
 /// Writes a manifest: `manifest.json` in an output folder, or `FILE.manifest.json` beside an output file.
 ///
 /// # Errors

@@ -198,7 +198,7 @@ pub struct LinkedWriter {
 }
 
 impl LinkedWriter {
-    /// Writes some patients' codes, and sees them to the disk.
+    /// Writes some patients' codes: a run that is killed later leaves them whole.
     ///
     /// # Errors
     /// - [`Error::Write`].

@@ -18,18 +18,25 @@ pub struct Linked {
     pub codes: Vec<Option<CodeSet>>,
 }
 
+/// What is told while conclusions are coded.
+#[derive(Debug)]
+pub enum Linking<'a> {
+    /// So many more are done, those of an earlier run among them.
+    Coded(usize),
+    /// The conclusion of the appointment of this id could not be coded.
+    Failed(&'a str, Error),
+}
+
 /// Codes all conclusions of a dataset that are not coded yet, and writes the codes as they come; returns how many were coded before.
-/// `coded` hears how many more are done, those of before among them, and ends the work by an error; `failed` hears of each that could not
-/// be coded, by its id.
+/// `told` hears of the work, and ends it by an error.
 ///
 /// # Errors
-/// - [`Error::Read`] or [`Error::Write`]; that of `coded`.
+/// - [`Error::Read`] or [`Error::Write`]; that of `told`.
 /// - [`Error::Generation`] if the engine is gone: what is left then waits for another call, and is not lost with it.
 pub fn link_all(
     dataset: &Dataset,
     pipeline: &Pipeline,
-    coded: &mut dyn FnMut(usize) -> Result<()>,
-    failed: &mut dyn FnMut(&str, Error),
+    told: &mut dyn FnMut(Linking<'_>) -> Result<()>,
 ) -> Result<u64> {
     let (mut writer, done) = dataset.go_on_linking()?;
     let (mut before, mut waiting, mut count) = (0, Vec::<History>::new(), 0);
@@ -37,37 +44,38 @@ pub fn link_all(
         let history = history?;
         if number < done {
             before += history.visits.len();
-            coded(history.visits.len())?;
+            told(Linking::Coded(history.visits.len()))?;
             continue;
         }
         count += history.visits.len();
         waiting.push(history);
         if count >= pipeline.batch_documents() {
-            writer.write(&link(pipeline, &waiting, failed)?)?;
+            writer.write(&link(pipeline, &waiting, told)?)?;
             waiting.clear();
-            coded(std::mem::take(&mut count))?;
+            told(Linking::Coded(std::mem::take(&mut count)))?;
         }
     }
-    writer.write(&link(pipeline, &waiting, failed)?)?;
-    coded(count)?;
+    writer.write(&link(pipeline, &waiting, told)?)?;
+    told(Linking::Coded(count))?;
     Ok(before as u64)
 }
 
-/// Codes the conclusions of some histories together; `failed` hears of each that could not be coded, by its id.
+/// Codes the conclusions of some histories together; `told` hears of those that could not be coded.
 ///
 /// # Errors
-/// - [`Error::Generation`] if the engine is gone.
-pub fn link(pipeline: &Pipeline, histories: &[History], failed: &mut dyn FnMut(&str, Error)) -> Result<Vec<Linked>> {
+/// - [`Error::Generation`] if the engine is gone; that of `told`.
+pub fn link(
+    pipeline: &Pipeline,
+    histories: &[History],
+    told: &mut dyn FnMut(Linking<'_>) -> Result<()>,
+) -> Result<Vec<Linked>> {
     let visits = histories.iter().flat_map(|history| &history.visits);
     let documents: Vec<Document> =
         visits.map(|visit| Document { id: visit.id.clone(), text: visit.conclusion.clone() }).collect();
     let outcomes = documents.iter().zip(pipeline.code(&documents)).map(|(document, outcome)| match outcome {
         Ok(coded) => Ok(Some(aggregate(&coded.codings))),
         Err(error @ Error::Generation { engine_lost: true, .. }) => Err(error),
-        Err(error) => {
-            failed(&document.id, error);
-            Ok(None)
-        }
+        Err(error) => told(Linking::Failed(&document.id, error)).map(|()| None),
     });
     let mut outcomes = outcomes.collect::<Result<Vec<_>>>()?.into_iter();
     let linked = |history: &History| Linked {

@@ -1,7 +1,7 @@
 //! Codes that people vouch for: a file comes in, the codes of the appointments to measure on leave.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -21,12 +21,20 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Manual {
     /// By id; the same id may be of several patients.
-    codes: HashMap<String, Vec<(Option<String>, CodeSet)>>,
+    codes: HashMap<String, Vec<Entry>>,
     path: PathBuf,
     /// Codes that could not be read or are not in the catalogue.
     pub left_out: u64,
     /// Appointments that a dataset does not have: see [`Self::find_in`].
     pub unfound: u64,
+}
+
+/// The codes of an appointment.
+#[derive(Debug)]
+struct Entry {
+    patient: Option<String>,
+    codes: CodeSet,
+    line: usize,
 }
 
 /// A line of the file.
@@ -46,38 +54,29 @@ impl Manual {
     pub fn load(path: &Path, catalog: &Catalog) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
         let mut manual = Self { path: path.to_owned(), ..Self::default() };
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let wrong = |got: String| Error::Parse {
-                what: "manual codes",
-                path: path.to_owned(),
-                line: number + 1,
-                expected: r#"{"id": "…", "patient": "…", "codes": ["K29.5", …]}, each appointment once"#.into(),
-                got,
-            };
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+            let expected = r#"{"id": "…", "patient": "…", "codes": ["K29.5", …]}, each appointment once"#;
             // The parser's own words may hold the line's text.
-            let line: Line =
-                serde_json::from_str(line).map_err(|e| wrong(format!("an error at column {}", e.column())))?;
-            let codes = manual.read(&line.codes, catalog);
-            let there = manual.codes.entry(line.id).or_default();
-            if there.iter().any(|(patient, _)| patient.is_none() || line.patient.is_none() || *patient == line.patient)
-            {
-                return Err(wrong("an appointment that stands above already".into()));
+            let read: Line = serde_json::from_str(text)
+                .map_err(|e| manual.wrong(line, expected, &format!("an error at column {}", e.column())))?;
+            let codes = manual.read(&read.codes, catalog);
+            let entry = Entry { patient: read.patient.map(|patient| patient.trim().to_owned()), codes, line };
+            let there = manual.codes.entry(read.id.trim().to_owned()).or_default();
+            let is_same =
+                |other: &Entry| other.patient.is_none() || entry.patient.is_none() || other.patient == entry.patient;
+            if let Some(before) = there.iter().find(|other| is_same(other)).map(|other| other.line) {
+                let got = format!("an appointment that stands in line {before} already");
+                return Err(manual.wrong(line, expected, &got));
             }
-            there.push((line.patient, codes));
+            there.push(entry);
         }
-        let has_codes = manual.codes.values().flatten().any(|(_, codes)| !codes.is_empty());
+        let has_codes = manual.codes.values().flatten().any(|entry| !entry.codes.is_empty());
         let got = || format!("none, and {} that are not in the catalogue", manual.left_out);
-        if has_codes { Ok(manual) } else { Err(manual.wrong("codes of the catalogue", &got())) }
+        if has_codes { Ok(manual) } else { Err(manual.wrong(1, "codes of the catalogue", &got())) }
     }
 
-    fn wrong(&self, expected: &str, got: &str) -> Error {
-        Error::Parse {
-            what: "manual codes",
-            path: self.path.clone(),
-            line: 1,
-            expected: expected.into(),
-            got: got.into(),
-        }
+    fn wrong(&self, line: usize, expected: &str, got: &str) -> Error {
+        Error::Parse { what: "manual codes", path: self.path.clone(), line, expected: expected.into(), got: got.into() }
     }
 
     /// Looks the appointments up in a dataset, and counts those that it does not have.
@@ -85,23 +84,25 @@ impl Manual {
     /// # Errors
     /// - [`Error::Parse`] if it has none of them, or an id that is given without a patient belongs to several; those of the dataset.
     pub fn find_in(&mut self, dataset: &Dataset) -> Result<()> {
-        let (mut found, mut of_several) = (0, 0);
+        let mut found = 0;
         let mut patients: HashMap<String, usize> = HashMap::new();
+        let mut of_several = BTreeSet::new();
         for (number, history) in dataset.histories()?.enumerate() {
             let history = history?;
             for visit in &history.visits {
-                let Some((patient, _)) = self.find(&history.patient, &visit.id) else { continue };
+                let Some(entry) = self.find(&history.patient, &visit.id) else { continue };
                 found += 1;
-                if patient.is_none() {
-                    of_several += usize::from(*patients.entry(visit.id.clone()).or_insert(number) != number);
+                if entry.patient.is_none() && *patients.entry(visit.id.clone()).or_insert(number) != number {
+                    of_several.insert(entry.line);
                 }
             }
         }
-        if of_several > 0 {
-            return Err(self.wrong("the patient of each id that several patients have", "ids alone"));
+        if let Some(&line) = of_several.first() {
+            let got = format!("an id alone, here and in {} further lines", of_several.len() - 1);
+            return Err(self.wrong(line, "the patient of each id that several patients have", &got));
         }
         if found == 0 {
-            return Err(self.wrong("appointments of the table, by id and patient", "none that it has"));
+            return Err(self.wrong(1, "appointments of the table, by id and patient", "none that it has"));
         }
         self.unfound = self.len().saturating_sub(found) as u64;
         Ok(())
@@ -117,13 +118,23 @@ impl Manual {
         known.into_iter().collect()
     }
 
-    /// Returns the codes of a patient's appointment, if it is among them.
-    pub fn codes(&self, patient: &str, id: &str) -> Option<&CodeSet> {
-        self.find(patient, id).map(|(_, codes)| codes)
+    /// Tells what could not be used: a count and what it counts.
+    pub fn told(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        [
+            (self.unfound, "appointments with manual codes were not found among the records."),
+            (self.left_out, "manual codes could not be read or are not in the catalogue."),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
     }
 
-    fn find(&self, patient: &str, id: &str) -> Option<&(Option<String>, CodeSet)> {
-        self.codes.get(id)?.iter().find(|(of, _)| of.as_deref().is_none_or(|of| of == patient))
+    /// Returns the codes of a patient's appointment, if it is among them.
+    pub fn codes(&self, patient: &str, id: &str) -> Option<&CodeSet> {
+        self.find(patient, id).map(|entry| &entry.codes)
+    }
+
+    fn find(&self, patient: &str, id: &str) -> Option<&Entry> {
+        self.codes.get(id)?.iter().find(|entry| entry.patient.as_deref().is_none_or(|of| of == patient))
     }
 
     fn len(&self) -> usize {

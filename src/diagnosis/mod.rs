@@ -31,6 +31,6 @@ mod sequence;
 pub use appointment::{Appointment, Sex};
 pub use history::{Faults, History, Part, Split, Visit};
 pub use input::{Input, InputSettings, Kind, Section};
-pub use link::{Linked, link, link_all};
+pub use link::{Linked, Linking, link, link_all};
 #[cfg(feature = "neural")]
 pub use sequence::{Chart, Place, Reader, Sequence};

@@ -29,6 +29,8 @@ pub struct Records {
     pub validation: Vec<Record>,
     /// To measure on: those that have manual codes.
     pub test: Vec<Record>,
+    /// Appointments of the test none of whose manual codes is a class: no model can be right there, and they are not measured on.
+    pub unmeasured: usize,
     /// Appointments that held codes which the coder found or people vouch for, in complaints or tests: they are cut out, as those that the
     /// doctor typed were before.
     pub leaks: usize,
@@ -83,7 +85,7 @@ impl Records {
         let classes: Vec<IcdCode> = codes.shared.iter().cloned().collect();
         let numbers: HashMap<IcdCode, u32> = classes.iter().cloned().zip(0..).collect();
         let (train, validation, test) = (Vec::new(), Vec::new(), Vec::new());
-        let mut records = Self { classes, charts: Arc::default(), train, validation, test, leaks: 0 };
+        let mut records = Self { classes, charts: Arc::default(), train, validation, test, unmeasured: 0, leaks: 0 };
         let mut charts = Vec::new();
         let mut pairs = pairs(dataset, wanted.labels)?;
         loop {
@@ -133,6 +135,7 @@ impl Records {
                 Part::Train if teaches => self.train.push(record),
                 Part::Validation if teaches => self.validation.push(record),
                 Part::Test if is_tested => self.test.push(record),
+                Part::Test => self.unmeasured += usize::from(record.outside > 0),
                 _ => {}
             }
         }
@@ -161,6 +164,7 @@ impl Records {
             train: train.iter().map(mix).collect(),
             validation: self.validation.iter().map(mix).collect(),
             test: self.test.clone(),
+            unmeasured: self.unmeasured,
             leaks: self.leaks,
         }
     }

@@ -108,14 +108,18 @@ fn a_table_cannot_be_continued_nor_columns_changed() {
 
 #[test]
 fn what_no_run_wrote_is_not_cut() {
-    for (format, name) in [(OutputFormat::Jsonl, "notes.jsonl"), (OutputFormat::Csv, "notes.csv")] {
+    for (format, name, text) in [
+        (OutputFormat::Jsonl, "notes.jsonl", "мои заметки\n"),
+        (OutputFormat::Jsonl, "notes.jsonl", "мои заметки"),
+        (OutputFormat::Csv, "notes.csv", "мои заметки\n"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
-        fs::write(&path, "мои заметки\n").unwrap();
+        fs::write(&path, text).unwrap();
         let refused = create(Some(&path), WriteOptions { resume: true, ..options(format) });
         let told = refused.err().unwrap().to_string();
         assert!(told.contains("no output of such a run"), "{told}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "мои заметки\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
 }

@@ -107,9 +107,9 @@ fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
     let found = outcome(&folder.path().join("out"));
     let manual = &found["statistics"]["manual"];
     // Those none of whose codes both label sets have cannot be measured on.
-    let records = manual["records"].as_u64().unwrap();
-    assert!((40..=60).contains(&records), "{records}");
-    assert!(manual["patients"].as_u64().unwrap() <= records / 2);
+    let measured = manual["records"].as_u64().unwrap();
+    assert!((40..=60).contains(&measured), "{measured}");
+    assert!(manual["patients"].as_u64().unwrap() <= measured / 2);
     // With more manual codes the models would be measured on patients that they learnt from.
     let more: Vec<String> = truth.iter().take(90).map(Value::to_string).collect();
     fs::write(folder.path().join("hospital/manual.jsonl"), more.join("\n")).unwrap();
@@ -119,6 +119,24 @@ fn a_hospital_points_it_at_its_own_table_and_its_manual_codes() {
         "{}",
         again.stderr
     );
+    // What is coded serves another study, of the same records.
+    fs::create_dir_all(folder.path().join("more/data")).unwrap();
+    for name in ["histories.jsonl", "linked.jsonl", "faults.json", "coder.json", "origin.json"] {
+        fs::copy(folder.path().join("out/data").join(name), folder.path().join("more/data").join(name)).unwrap();
+    }
+    let more = || noso(folder.path(), &["study", "--config", "study.toml", "--output", "more"]);
+    let of_copy = more();
+    assert_eq!(of_copy.code, Some(0), "{}", of_copy.stderr);
+    assert!(!of_copy.stderr.contains("coding the conclusions"), "{}", of_copy.stderr);
+    fs::remove_file(folder.path().join("more/study.toml")).unwrap();
+    fs::read_dir(folder.path().join("more")).unwrap().flatten().filter(|one| one.file_name() != "data").for_each(
+        |one| {
+            let _ = fs::remove_dir_all(one.path()).or_else(|_| fs::remove_file(one.path()));
+        },
+    );
+    write(folder.path(), "study.toml", &format!("{records}{pretraining}[split]\nseed = 7\n"));
+    let other = more();
+    assert!(other.code == Some(1) && other.stderr.contains("origin.json"), "{}", other.stderr);
     fs::write(folder.path().join("hospital/manual.jsonl"), "{\"id\": 1}").unwrap();
     let broken = noso(folder.path(), &["study", "--config", "study.toml", "--output", "new"]);
     assert!(broken.code == Some(1) && broken.stderr.contains("manual.jsonl:1:"), "{}", broken.stderr);

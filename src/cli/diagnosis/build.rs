@@ -24,7 +24,7 @@ use crate::{
         table::{SHOWN, readable, tell_faults},
     },
     diagnosis::{
-        Faults, Split,
+        Faults, Linking, Split,
         dataset::Dataset,
         group::Groups,
         labels::Codes,
@@ -224,17 +224,18 @@ fn code_all(dataset: &Dataset, pipeline: &Pipeline, faults: &Faults) -> Result<(
     let bar = ProgressBar::new(faults.appointments);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let (started, mut uncoded) = (Instant::now(), 0);
-    let mut failed = |id: &str, error: Error| {
-        uncoded += 1;
-        if uncoded <= SHOWN {
-            bar.suspend(|| eprintln!("warning: appointment {id}: {error}"));
+    let done = link_all(dataset, pipeline, &mut |told| {
+        match told {
+            Linking::Coded(count) => bar.inc(count as u64),
+            Linking::Failed(id, error) => {
+                uncoded += 1;
+                if uncoded <= SHOWN {
+                    bar.suspend(|| eprintln!("warning: appointment {id}: {error}"));
+                }
+            }
         }
-    };
-    let mut coded = |count| {
-        bar.inc(count as u64);
         Ok(())
-    };
-    let done = link_all(dataset, pipeline, &mut coded, &mut failed)?;
+    })?;
     bar.finish_and_clear();
     let (coded, seconds) = (faults.appointments - done, started.elapsed().as_secs_f64());
     let before = if done > 0 { format!(", {done} coded before") } else { String::new() };

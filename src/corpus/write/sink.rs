@@ -65,6 +65,12 @@ impl Sink {
         }
     }
 
+    /// Tells whether it is a file, which can be continued.
+    #[cfg(feature = "neural")]
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self, Self::Partial(_))
+    }
+
     /// Tells whether nothing was written yet, in this run or the one it continues.
     pub(crate) fn is_empty(&self) -> bool {
         !matches!(self, Self::Partial(partial) if partial.length > 0)
@@ -116,11 +122,9 @@ impl Partial {
             None => Done::default(),
         };
         file.rewind()?;
-        if resume.is_some()
-            && done.length == 0
-            && BufReader::new(&file).bytes().any(|byte| byte.is_ok_and(|byte| byte == b'\n'))
-        {
-            // Not a first record that broke off: something that no run wrote, which would be lost.
+        // A copy is of an output that had its end; a first record that broke off has no line feed.
+        let is_whole = || BufReader::new(&file).bytes().any(|byte| byte.is_ok_and(|byte| byte == b'\n'));
+        if resume.is_some() && done.length == 0 && file.metadata()?.len() > 0 && (is_copy || is_whole()) {
             if is_copy {
                 fs::remove_file(&partial)?;
             }

@@ -64,7 +64,7 @@ impl Grid {
             records: sweep.records,
             columns: sweep.linked.iter().map(head).collect(),
             rows: sweep.original.iter().map(row).collect(),
-            sentence: sentence(sweep),
+            sentence: sentence(sweep, chance),
             chance: told(chance),
         }
     }
@@ -90,7 +90,7 @@ fn told(chance: Option<f64>) -> String {
 }
 
 /// Says at which quality of the doctors the coder's labels, as they are, cease to be better.
-fn sentence(sweep: &Sweep) -> String {
+fn sentence(sweep: &Sweep, chance: Option<f64>) -> String {
     let by_share = |a: &&SweepPoint, b: &&SweepPoint| a.share.total_cmp(&b.share);
     let Some(coder) = sweep.linked.iter().max_by(by_share) else { return String::new() };
     let mut doctors: Vec<&SweepPoint> = sweep.original.iter().collect();
@@ -98,7 +98,16 @@ fn sentence(sweep: &Sweep) -> String {
     let begin = format!("With the coder as it is (its labels have an F1 of {})", decimal(coder.label_f1, 2));
     match turn(&doctors, coder.weighted_f1) {
         Some(f1) => {
-            format!("{begin} its labels teach more than the doctors’ while theirs have an F1 below {}.", decimal(f1, 2))
+            let at = |reached: f64| turn(&doctors, reached).map(|f1| decimal(f1, 2));
+            let range = match chance.map(|chance| [at(coder.weighted_f1 - chance), at(coder.weighted_f1 + chance)]) {
+                None => String::new(),
+                Some([Some(low), Some(high)]) => format!(" (by chance of the seeds, {low} to {high})"),
+                Some([Some(low), None]) => format!(" (by chance of the seeds, from {low} on)"),
+                Some([None, Some(high)]) => format!(" (by chance of the seeds, up to {high})"),
+                Some([None, None]) => " (by chance of the seeds it may be any of those that were tried)".to_owned(),
+            };
+            let f1 = decimal(f1, 2);
+            format!("{begin} its labels teach more than the doctors’ while theirs have an F1 below {f1}{range}.")
         }
         None if doctors.is_empty() => String::new(),
         None if doctors.iter().all(|point| point.weighted_f1 < coder.weighted_f1) => {
@@ -155,6 +164,8 @@ mod tests {
         };
         let better = |runs| Grid::of(&sweep, runs).rows.iter().map(|row| row.cells[0].better).collect::<Vec<_>>();
         assert_eq!(better(&runs), [Better::Neither, Better::Linked]);
+        // 0.3 and 0.0608 on either side, from 0.2 (of 0.4) to 0.35 (of 1.0): 0.8 − 0.24 = 0.56, and above all that were tried.
+        assert!(Grid::of(&sweep, &runs).sentence.contains("below 0.80 (by chance of the seeds, from 0.56 on)"));
         assert_eq!(better(&runs[..1]), [Better::Original, Better::Linked]);
     }
 }

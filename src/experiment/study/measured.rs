@@ -285,14 +285,18 @@ fn transitions(records: &Records) -> Vec<Transition> {
 
 /// Says what of manual codes and texts could not be used.
 fn of_manual(records: &Records, manual: &Manual) -> Vec<String> {
-    counted(&[
-        (manual.unfound, "appointments with manual codes were not found among the records."),
-        (manual.left_out, "manual codes could not be read or are not in the catalogue."),
+    let told: Vec<(u64, &str)> = manual.told().collect();
+    let more = [
+        (
+            records.unmeasured as u64,
+            "appointments have manual codes, but none that both label sets have: they are not measured on.",
+        ),
         (
             records.leaks as u64,
             "appointments held codes that the coder found, or the manual ones, in complaints or tests: cut out.",
         ),
-    ])
+    ];
+    counted(&[&told[..], &more].concat())
 }
 
 /// Says what there is any of.

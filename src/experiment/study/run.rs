@@ -7,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Device;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,7 +24,7 @@ use crate::{
     catalog::Catalog,
     config::PipelineConfig,
     diagnosis::{
-        Faults, Reader, Split,
+        Faults, Linking, Reader, Split,
         dataset::Dataset,
         group::Groups,
         labels::LabelSet,
@@ -83,12 +82,14 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let mut sources = sources::gather(settings, &catalog, named.as_ref())?;
     let _held = sources::claim(settings, &sources, folder)?;
     let (table, columns, manual_path) = records(settings, folder, watch)?;
-    let data = folder.join("data");
+    let data = folder.join(sources::DATA);
+    sources::claim_data(settings, &sources, &data)?;
     let dataset = Dataset::new(&data);
     let faults = histories(settings, (&table, &columns), &catalog, &data, watch)?;
     // Found or not is known before the coding, which takes longest.
     let mut manual = Manual::load(&manual_path, &catalog)?;
     manual.find_in(&dataset)?;
+    manual.told().for_each(|(count, what)| watch.warn(format!("{count} {what}")));
     sources.extend(label(&coder, &data, &faults, watch)?);
     let start = Start::new(settings, (&dataset, &manual), folder, watch)?;
 
@@ -98,7 +99,7 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
     let all = read(settings, &dataset, &reader, &manual)?;
     let mut runs = Vec::new();
     for number in 1..=settings.runs {
-        runs.push(run_of(settings, number, &all, &start, folder, watch)?);
+        runs.push(run_of(number, &all, &start, folder, watch)?);
     }
     watch.stage("comparing", None);
     let measured = Measured::new(&dataset, &all, &manual, &runs)?;
@@ -116,14 +117,14 @@ pub fn run(settings: &StudySettings, folder: &Path, machine: &str, watch: &mut d
 
 /// Trains a model on each label set by the seed of a run, numbered from 1, and lets both predict the manual records.
 fn run_of(
-    settings: &StudySettings,
     number: u64,
     records: &Records,
     start: &Start<'_>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<[Judgement; 2]> {
-    let (mut training, place) = (settings.training.clone(), device(settings.model.device)?);
+    let settings = start.settings;
+    let mut training = settings.training.clone();
     training.fit.seed += number - 1;
     let [of, ending] = match settings.runs {
         1 => Default::default(),
@@ -133,7 +134,7 @@ fn run_of(
         watch.stage(&format!("training on the {name} codes{of}"), None);
         let lesson = Lesson { records, labels: set, watched: WATCHED_RECORDS };
         let folder = folder.join(format!("{name}{ending}"));
-        let (model, history) = trained(&training, lesson, &place, start, &folder, watch)?;
+        let (model, history) = trained(&training, lesson, start, &folder, watch)?;
         watch.stage("measuring", None);
         let judged = judge(records, &model, training.fit.batch_tokens / 4)?;
         Ok(Judgement { judged, course: course(&history) })
@@ -173,7 +174,6 @@ fn histories(
     if let Some(faults) = sources::stored::<Faults>(&path).filter(|_| dataset.has_histories()) {
         return Ok(faults);
     }
-    fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
     watch.stage("reading the table", None);
     let SplitSettings { validation, test, seed, .. } = settings.split;
     let mut rejected = 0;
@@ -212,15 +212,17 @@ fn label(coder: &PipelineConfig, folder: &Path, faults: &Faults, watch: &mut dyn
         return Err(Error::Setting { key: "coder".into(), expected, got });
     }
     write_atomic(&path, &serde_json::to_vec_pretty(&models).unwrap_or_default())?;
-    let mut failures: Vec<String> = Vec::new();
-    let mut failed = |id: &str, error: Error| failures.push(format!("appointment {id}: {error}"));
-    let mut coded = |count: usize| {
-        watch.advance(count as u64);
-        go_on(watch, "coding the conclusions")
-    };
-    let done = link_all(&dataset, &pipeline, &mut coded, &mut failed);
-    failures.into_iter().for_each(|failure| watch.warn(failure));
-    done.map(|_| models)
+    link_all(&dataset, &pipeline, &mut |told| match told {
+        Linking::Coded(count) => {
+            watch.advance(count as u64);
+            go_on(watch, "coding the conclusions")
+        }
+        Linking::Failed(id, error) => {
+            watch.warn(format!("appointment {id}: {error}"));
+            Ok(())
+        }
+    })?;
+    Ok(models)
 }
 
 /// Ends the study where it is, if that is asked for.
@@ -257,14 +259,14 @@ fn draw_test(records: &mut Records, split: &SplitSettings) {
 pub(super) fn trained(
     settings: &DiagnosisSettings,
     lesson: Lesson<'_>,
-    device: &Device,
     start: &Start<'_>,
     folder: &Path,
     watch: &mut dyn StudyWatch,
 ) -> Result<(DiagnosisModel, History)> {
     if folder.join("config.json").exists() {
         let history = History::load(&folder.join("training"))?;
-        return Ok((DiagnosisModel::load(&folder.display().to_string(), device)?, history));
+        let place = device(start.settings.model.device)?;
+        return Ok((DiagnosisModel::load(&folder.display().to_string(), &place)?, history));
     }
     let claimed = ModelFolder::claim(folder, true)?;
     let (model, report) = train(start.encoder(settings)?, lesson, settings, &claimed, watch)?;

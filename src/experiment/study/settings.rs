@@ -198,12 +198,13 @@ impl StudySettings {
         Ok(settings)
     }
 
-    /// Returns the same settings without what is only shown, measured or computed otherwise.
+    /// Returns the same settings without what is only shown, measured or computed otherwise, with the same figures.
     pub(super) fn essence(&self) -> Self {
         let mut essence = Self { title: String::new(), resamples: 0, runs: 0, sweep: None, ..self.clone() };
         essence.model.device = Device::default();
         let fits = essence.pretraining.iter_mut().map(|pretraining| &mut pretraining.fit);
-        fits.chain([&mut essence.training.fit]).for_each(|fit| fit.batch_tokens = 0);
+        fits.chain([&mut essence.training.fit])
+            .for_each(|fit| *fit = fit.clone().with_cost_of(&FitSettings::default()));
         essence
     }
 

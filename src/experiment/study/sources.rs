@@ -22,6 +22,9 @@ use crate::{
 
 const SETTINGS_FILE: &str = "study.toml";
 const SOURCES_FILE: &str = "sources.json";
+const ORIGIN_FILE: &str = "origin.json";
+/// Folder of histories and the coder's codes.
+pub(super) const DATA: &str = "data";
 
 /// Hashes by name: SHA-256 of files, fingerprints of what is loaded.
 pub(super) type Sources = BTreeMap<String, String>;
@@ -47,6 +50,36 @@ pub(super) fn gather(settings: &StudySettings, catalog: &Catalog, encoder: Optio
     Ok(sources)
 }
 
+/// Sees that what a folder holds of histories and codes, if it does, was made of the same records by the same coder, and keeps what that was:
+/// another study of these records may begin with a copy of the folder.
+///
+/// # Errors
+/// - [`Error::Setting`] if it was made otherwise; [`Error::Write`].
+pub(super) fn claim_data(settings: &StudySettings, sources: &Sources, folder: &Path) -> Result<()> {
+    let StudySettings { records, simulate, split, coder, .. } = settings;
+    let origin = serde_json::json!({
+        "table": sources.get("table"),
+        "catalogue": sources.get("catalogue"),
+        "columns": records.as_ref().map(|records| &records.columns),
+        "simulate": simulate,
+        "split": [split.validation.to_string(), split.test.to_string(), split.seed.to_string()],
+        "coder": coder,
+    });
+    let path = folder.join(ORIGIN_FILE);
+    match stored::<serde_json::Value>(&path) {
+        Some(before) if before != origin => {
+            let expected = format!("the records, split, catalogue and coder that {} tells of", path.display());
+            let got = "others; choose another --output, or take the folder away".into();
+            Err(Error::Setting { key: "output".into(), expected, got })
+        }
+        Some(_) => Ok(()),
+        None => {
+            fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+            write_atomic(&path, &serde_json::to_vec_pretty(&origin).unwrap_or_default())
+        }
+    }
+}
+
 /// Reads what an earlier run kept, if it did.
 pub(super) fn stored<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -68,12 +101,15 @@ pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) 
     match fs::read_to_string(&path) {
         Ok(before) if is_ours(&before) => {}
         Ok(_) => {
-            let got = "others; choose another --output, or take the folder away".into();
+            let got = format!(
+                "others; choose another --output (a copy of {}/ in it spares the coding, if table, split and coder are the same), or take the folder away",
+                folder.join(DATA).display()
+            );
             let expected = format!("settings, table, manual codes and encoder of the study in {}", folder.display());
             return Err(Error::Setting { key: "output".into(), expected, got });
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
-        Err(_) if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) => {
+        Err(_) if folder.read_dir().is_ok_and(|files| files.flatten().any(|file| file.file_name() != DATA)) => {
             return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
         }
         Err(_) => fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?,

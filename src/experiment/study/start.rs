@@ -24,7 +24,7 @@ const FOLDER: &str = "encoder";
 
 /// What models begin with.
 pub(super) struct Start<'a> {
-    settings: &'a StudySettings,
+    pub settings: &'a StudySettings,
     /// What training patients' histories say, if words are learnt of them.
     texts: Vec<String>,
     /// The encoder that was trained for the study.

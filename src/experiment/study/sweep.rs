@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     diagnosis::{labels::LabelSet, records::Records},
-    embed::bert::device,
     error::Result,
     eval::multilabel::{per_class, weighted_f1},
     train::diagnosis::Lesson,
@@ -33,14 +32,14 @@ pub(super) fn sweep(
     watch: &mut dyn StudyWatch,
 ) -> Result<Option<Sweep>> {
     let Some(SweepSettings { doctors, coder, records: most }) = &settings.sweep else { return Ok(None) };
-    let (weights, device) = (records.weights(), device(settings.model.device)?);
+    let weights = records.weights();
     let mut point = |set: LabelSet, share: f64| -> Result<SweepPoint> {
         let mixed = records.mixed(set, share, *most, settings.split.seed);
         let name = if share == 0.0 { "true".to_owned() } else { format!("{set:?}-{share}").to_lowercase() };
         watch.stage(&format!("training on labels of the sweep: {name}"), None);
         let lesson = Lesson { records: &mixed, labels: set, watched: 0 };
         let folder = folder.join(format!("{name}-{most}"));
-        let (model, _) = trained(&settings.training, lesson, &device, start, &folder, watch)?;
+        let (model, _) = trained(&settings.training, lesson, start, &folder, watch)?;
         let judged = judge(records, &model, settings.training.fit.batch_tokens / 4)?;
         let counts = per_class(&judged, weights.len());
         Ok(SweepPoint { share, label_f1: label_f1(&mixed, set), weighted_f1: weighted_f1(&counts, &weights) })

@@ -87,10 +87,8 @@ impl Frame {
     /// Takes over what a run may change as it goes on: what costs time or memory alone, and what cures a loss that diverged. A run that has
     /// ended stays as it is with any of them.
     fn with_free_settings_of(mut self, now: &FitSettings) -> Self {
-        let settings = &mut self.settings;
-        (settings.recompute, settings.checkpoint_steps) = (now.recompute, now.checkpoint_steps);
-        settings.checkpoint_minutes = now.checkpoint_minutes;
-        (settings.learning_rate, settings.clip_norm) = (now.learning_rate, now.clip_norm);
+        self.settings = self.settings.with_cost_of(now);
+        (self.settings.learning_rate, self.settings.clip_norm) = (now.learning_rate, now.clip_norm);
         self
     }
 

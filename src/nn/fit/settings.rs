@@ -91,6 +91,16 @@ pub struct Group {
 }
 
 impl FitSettings {
+    /// Takes over what costs time or memory alone.
+    pub fn with_cost_of(self, other: &Self) -> Self {
+        Self {
+            recompute: other.recompute,
+            checkpoint_steps: other.checkpoint_steps,
+            checkpoint_minutes: other.checkpoint_minutes,
+            ..self
+        }
+    }
+
     /// Reads the keys that are given; what is not given stays as it is here, with a job's own defaults.
     ///
     /// # Errors
