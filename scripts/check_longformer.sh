@@ -5,9 +5,9 @@
 #
 # PYTHON has torch and transformers; default: a virtual environment is made for it. On made-up patients Noso trains a model from nothing
 # (word pieces), one from a tiny BERT and one from a tiny Longformer with byte-level tokens, both made by transformers, and trains the BERT
-# further as masked language model of long texts. transformers loads each folder, with no weight missing or left over, cuts the texts of
-# patients without a past, with a short and with a long one into the same inputs, and gives the same probabilities as `noso diagnose` within 1e-5; they must differ from
-# patient to patient by a hundred times as much, or equal ones would say nothing.
+# further as masked language model of long texts. transformers loads each folder, with no weight missing or left over, cuts the texts of a
+# patient without a past, with a short one and with one that does not fit into the same inputs, and gives the same probabilities as
+# `noso diagnose` within 1e-6; they must differ from patient to patient by a thousand times as much, or equal ones would say nothing.
 # Prints a line a folder; exit code 1 if anything differs.
 set -euo pipefail
 python="${1:-}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Noso with its encoders and repeats the paper's study of automatic labels: makes up records, labels them, trains two models, writes a page.
+# Builds Noso with its encoders and repeats the paper's study of automatic labels: makes up records, labels them, trains models on either label set, writes a page.
 #
 #     scripts/study.sh [CONFIG] [DIR]
 #
