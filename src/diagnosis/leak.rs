@@ -10,21 +10,37 @@ const LEAST_LETTERS: usize = 12;
 /// letters are the same, and what stands between words makes no difference.
 pub fn cut(text: &str, conclusion: &str, codes: &[IcdCode]) -> (String, bool) {
     let mut kept = text.to_owned();
-    if conclusion.chars().filter(|c| c.is_alphabetic()).count() >= LEAST_LETTERS {
+    // What is shorter than the conclusion is the usual case and needs no further look.
+    let is_long =
+        |text: &str| text.chars().filter(|c| is_said(*c) && !c.is_ascii_digit()).nth(LEAST_LETTERS - 1).is_some();
+    if is_long(conclusion) && count(text) >= count(conclusion) {
         kept = without(&kept, &[conclusion], small, |_| true);
     }
+    // However a code is written, its first two digits stand together.
+    let may_stand = |code: &&str| code.get(1..3).is_none_or(|digits| kept.contains(digits));
+    let codes: Vec<&str> = codes.iter().map(IcdCode::as_str).filter(may_stand).collect();
     if !codes.is_empty() {
-        let codes: Vec<&str> = codes.iter().map(IcdCode::as_str).collect();
         kept = without(&kept, &codes, notation::as_latin, is_within_a_code);
     }
     let is_cut = kept.len() < text.len();
     (kept, is_cut)
 }
 
+/// Tells whether it is a letter or a digit. Most texts are Cyrillic, which is asked for first: the table of all scripts is slow.
+fn is_said(letter: char) -> bool {
+    matches!(letter, 'А'..='я' | 'ё' | 'Ё') || letter.is_alphanumeric()
+}
+
+/// Counts letters and digits.
+fn count(text: &str) -> usize {
+    text.chars().filter(|c| is_said(*c)).count()
+}
+
 fn small(letter: char) -> char {
-    match letter.to_lowercase().next().unwrap_or(letter) {
-        'ё' => 'е',
-        small => small,
+    match letter {
+        'а'..='я' | '0'..='9' | 'a'..='z' => letter,
+        'ё' | 'Ё' => 'е',
+        _ => letter.to_lowercase().next().unwrap_or(letter),
     }
 }
 
@@ -40,16 +56,16 @@ fn is_within_a_code(gaps: &[&str]) -> bool {
 
 /// Cuts phrases out wherever they stand: the same letters and digits as `fold` has them, with what `gap` allows between them.
 fn without(text: &str, phrases: &[&str], fold: fn(char) -> char, gap: fn(&[&str]) -> bool) -> String {
-    let letters: Vec<(usize, char)> = text.char_indices().filter(|(_, c)| c.is_alphanumeric()).collect();
-    let end = |place: usize| letters[place].0 + letters[place].1.len_utf8();
-    let fold_all = |phrase: &&str| phrase.chars().filter(|c| c.is_alphanumeric()).map(fold).collect::<Vec<char>>();
+    let fold_all = |phrase: &&str| phrase.chars().filter(|c| is_said(*c)).map(fold).collect::<Vec<char>>();
     let phrases: Vec<Vec<char>> = phrases.iter().map(fold_all).filter(|phrase| !phrase.is_empty()).collect();
+    let letters: Vec<(usize, char)> = text.char_indices().filter(|(_, c)| is_said(*c)).collect();
+    let folded: Vec<char> = letters.iter().map(|&(_, letter)| fold(letter)).collect();
+    let end = |place: usize| letters[place].0 + letters[place].1.len_utf8();
     let (mut kept, mut from, mut at) = (String::with_capacity(text.len()), 0, 0);
     while at < letters.len() {
         let stands = |phrase: &&Vec<char>| {
-            let Some(found) = letters.get(at..at + phrase.len()) else { return false };
             let last = at + phrase.len() - 1;
-            found.iter().map(|&(_, letter)| fold(letter)).eq(phrase.iter().copied())
+            folded[at..].starts_with(phrase)
                 && gap(&(at..last).map(|place| &text[end(place)..letters[place + 1].0]).collect::<Vec<_>>())
                 && stands_alone(&text[..letters[at].0], &text[end(last)..])
         };
@@ -70,9 +86,9 @@ fn stands_alone(before: &str, behind: &str) -> bool {
     let mut behind = behind.chars();
     let goes_on = match behind.next() {
         Some('.' | ',') => behind.next().is_some_and(|c| c.is_ascii_digit()),
-        next => next.is_some_and(char::is_alphanumeric),
+        next => next.is_some_and(is_said),
     };
-    !before.chars().next_back().is_some_and(char::is_alphanumeric) && !goes_on
+    !before.chars().next_back().is_some_and(is_said) && !goes_on
 }
 
 #[cfg(test)]

@@ -71,6 +71,9 @@ const KEYS: [(char, char); 19] = [
 
 /// Returns the small Latin letter that a letter of a code stands for, by its shape or sound; any other character in small.
 pub(super) fn as_latin(letter: char) -> char {
+    if letter.is_ascii() {
+        return letter.to_ascii_lowercase();
+    }
     let large = letter.to_uppercase().next().unwrap_or(letter);
     let known = SHAPES.iter().chain(&SOUNDS).find(|(cyrillic, _)| *cyrillic == large);
     known.map_or(large, |(_, latin)| *latin).to_lowercase().next().unwrap_or(letter)

@@ -101,7 +101,8 @@ impl<'a> Measured<'a> {
         let mut measures: Vec<Measure> = measures
             .map(|(((name, original), linked), found)| measure((*name).to_owned(), [original, linked], found))
             .collect();
-        measures.insert(1, self.likelier_than_not(&judged, settings)?);
+        let (even, even_runs) = self.even(&judged, settings)?;
+        measures.insert(1, even);
         let [original, linked] =
             self.of_sets(|judgement| judgement.course.as_slice()).map(|courses| mean_course(&courses));
         let tested = self.patients.len();
@@ -117,6 +118,7 @@ impl<'a> Measured<'a> {
             notes: [notes(faults, self.gold, tested), self.notes.clone(), counted(&[(uncoded, UNCODED)])].concat(),
             measures,
             runs: by_run,
+            even_runs,
             courses: Courses { original, linked },
             reliability: trusted(&judged),
             codes: self.codes_outcome(&judged, catalog),
@@ -147,22 +149,15 @@ impl<'a> Measured<'a> {
         difference(first, second, &self.patients, &self.weights, bootstrap).ok_or_else(nothing)
     }
 
-    /// Measures weighted F1 where codes are given that are likelier than not, whatever threshold was chosen.
-    fn likelier_than_not(&self, judged: &[Vec<&[Judged]>; 2], settings: &StudySettings) -> Result<Measure> {
-        let even = |judged: &Judged| {
-            let classes = judged.probabilities.iter().zip(0..).filter(|(probability, _)| **probability >= 0.5);
-            Judged { chosen: classes.map(|(_, class)| class).collect(), ..judged.clone() }
-        };
-        let judged = judged
-            .each_ref()
-            .map(|runs| runs.iter().map(|judged| judged.iter().map(even).collect::<Vec<_>>()).collect::<Vec<_>>());
-        let reached = |records: &Vec<Judged>| weighted_f1(&per_class(records, self.weights.len()), &self.weights);
-        let [first, second] = &judged;
-        let reached =
-            [first, second].map(|runs| mean_of(&runs.iter().map(|one| [reached(one)]).collect::<Vec<_>>())[0]);
+    /// Measures weighted F1 where codes are given that are likelier than not, whatever threshold was chosen; and that of each run.
+    fn even(&self, judged: &[Vec<&[Judged]>; 2], settings: &StudySettings) -> Result<(Measure, Vec<[f64; 2]>)> {
+        let [first, second] =
+            judged.each_ref().map(|runs| runs.iter().copied().map(likelier_than_not).collect::<Vec<_>>());
+        let f1 = |records: &Vec<Judged>| weighted_f1(&per_class(records, self.weights.len()), &self.weights);
+        let by_run: Vec<[f64; 2]> = first.iter().zip(&second).map(|(a, b)| [f1(a), f1(b)]).collect();
         let bootstrap = Bootstrap::new(settings.resamples);
-        let found = difference_of_weighted_f1(first, second, &self.patients, &self.weights, bootstrap);
-        Ok(measure(EVEN_THRESHOLD.into(), reached, found.ok_or_else(nothing)?))
+        let found = difference_of_weighted_f1(&first, &second, &self.patients, &self.weights, bootstrap);
+        Ok((measure(EVEN_THRESHOLD.into(), mean_of(&by_run), found.ok_or_else(nothing)?), by_run))
     }
 
     fn codes_outcome(&self, judged: &[Vec<&[Judged]>; 2], catalog: &Catalog) -> Vec<CodeOutcome> {
@@ -183,6 +178,15 @@ impl<'a> Measured<'a> {
         };
         self.codes.iter().enumerate().map(outcome).collect()
     }
+}
+
+/// Returns the same records with the codes chosen that are likelier than not.
+pub(super) fn likelier_than_not(judged: &[Judged]) -> Vec<Judged> {
+    let even = |judged: &Judged| {
+        let classes = judged.probabilities.iter().zip(0..).filter(|(probability, _)| **probability >= 0.5);
+        Judged { chosen: classes.map(|(_, class)| class).collect(), ..judged.clone() }
+    };
+    judged.iter().map(even).collect()
 }
 
 /// Returns the mean course of trainings, at the steps that all were evaluated at: those of fewer would leap where one ended.

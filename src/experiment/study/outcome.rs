@@ -37,6 +37,8 @@ pub struct Outcome {
     pub measures: Vec<Measure>,
     /// Weighted F1 of each run: original, linked.
     pub runs: Vec<[f64; 2]>,
+    /// The same where codes are given that are likelier than not.
+    pub even_runs: Vec<[f64; 2]>,
     /// Weighted F1 in the course of training.
     pub courses: Courses,
     /// How far the models' probabilities can be trusted.
@@ -71,6 +73,8 @@ pub struct SweepPoint {
     pub label_f1: f64,
     /// Weighted F1 of the model on the manual test set.
     pub weighted_f1: f64,
+    /// The same where codes are given that are likelier than not.
+    pub even_f1: f64,
 }
 
 /// Statistics of the three label sets.

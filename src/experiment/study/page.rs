@@ -33,7 +33,7 @@ pub fn page(outcome: &Outcome) -> Result<String> {
         figures: drawn(outcome)?,
         statistics: rows(&outcome.statistics),
         codes: listed(&outcome.codes),
-        grid: outcome.sweep.as_ref().map(|sweep| Grid::of(sweep, &outcome.runs)),
+        grids: Grid::all(outcome),
         open: OPEN,
     };
     let mut environment = Environment::new();
@@ -59,7 +59,7 @@ struct View<'a> {
     figures: Vec<Figure>,
     statistics: Vec<Row>,
     codes: Vec<Listed<'a>>,
-    grid: Option<Grid>,
+    grids: Vec<Grid>,
     open: usize,
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::{
-    measured::judge,
+    measured::{judge, likelier_than_not},
     outcome::{Sweep, SweepPoint},
     run::{StudyWatch, trained},
     settings::{StudySettings, SweepSettings},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     diagnosis::{labels::LabelSet, records::Records},
     error::Result,
-    eval::multilabel::{per_class, weighted_f1},
+    eval::multilabel::{Judged, per_class, weighted_f1},
     train::diagnosis::Lesson,
 };
 
@@ -41,8 +41,13 @@ pub(super) fn sweep(
         let folder = folder.join(format!("{name}-{most}"));
         let (model, _) = trained(&settings.training, lesson, start, &folder, watch)?;
         let judged = judge(records, &model, settings.training.fit.batch_tokens / 4)?;
-        let counts = per_class(&judged, weights.len());
-        Ok(SweepPoint { share, label_f1: label_f1(&mixed, set), weighted_f1: weighted_f1(&counts, &weights) })
+        let f1 = |judged: &[Judged]| weighted_f1(&per_class(judged, weights.len()), &weights);
+        Ok(SweepPoint {
+            share,
+            label_f1: label_f1(&mixed, set),
+            weighted_f1: f1(&judged),
+            even_f1: f1(&likelier_than_not(&judged)),
+        })
     };
     let original = doctors.iter().map(|&share| point(LabelSet::Original, share)).collect::<Result<_>>()?;
     let linked = coder.iter().map(|&share| point(LabelSet::Linked, share)).collect::<Result<_>>()?;

@@ -48,6 +48,7 @@ fn outcome() -> Outcome {
             measure("exact match", [0.1, 0.09], [-0.03, 0.01]),
         ],
         runs: vec![[0.2, 0.48]],
+        even_runs: vec![[0.1, 0.4]],
         courses: Courses { original: vec![[100.0, 0.2]], linked: vec![] },
         codes: vec![
             code("I25.1", "<script>«Атеросклеротическая» болезнь", [1200, 4500], 40, [0.2, 0.58]),
