@@ -13,6 +13,9 @@ const STEPS: usize = 200;
 const LEAST_CASES: usize = 20;
 /// Threshold where there is nothing to choose it on.
 const EVEN: f64 = 0.5;
+/// Slope of a logistic curve from which on the rounding of sums, about 1e-6 of a logit, would show in probabilities. Those of trained models lie
+/// between 0.4 and 4.
+const STEEPEST: f64 = 1000.0;
 
 /// Which thresholds are chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -63,9 +66,10 @@ impl Decision {
                 pairs.push((f64::from(logit), record.gold.binary_search(&(class as u32)).is_ok()));
             }
         }
-        let shared = Calibrator::fit_platt(&of_classes.concat())?;
+        let identity = Calibrator::Platt { slope: 1.0, intercept: 0.0 };
+        let shared = Calibrator::fit_platt(&of_classes.concat()).map(|curve| trusted(curve, &identity))?;
         let own = |pairs: &Vec<(f64, bool)>| match has_cases(pairs) {
-            true => Calibrator::fit_platt(pairs),
+            true => Calibrator::fit_platt(pairs).map(|curve| trusted(curve, &shared)),
             false => Ok(shared.clone()),
         };
         let calibrators = of_classes.iter().map(own).collect::<Result<Vec<_>>>()?;
@@ -94,6 +98,14 @@ impl Decision {
     /// Returns the number of classes; `None` if a part of it is missing.
     pub fn classes(&self) -> Option<usize> {
         Some(self.thresholds.len()).filter(|&classes| classes == self.calibrators.len())
+    }
+}
+
+/// Returns a curve, or another where it is too steep: it would tell apart what differs by the rounding of sums alone.
+fn trusted(curve: Calibrator, other: &Calibrator) -> Calibrator {
+    match curve {
+        Calibrator::Platt { slope, .. } if slope > STEEPEST => other.clone(),
+        curve => curve,
     }
 }
 
@@ -188,6 +200,22 @@ mod tests {
         let probabilities = decision.probabilities(&records[7].logits);
         assert!(probabilities[2] > 0.0 && probabilities[2] < 0.5, "{probabilities:?}");
         assert_eq!(Decision::fit(&[], 3, Thresholds::Global).unwrap(), Decision::plain(3));
+    }
+
+    #[test]
+    fn what_differs_by_rounding_is_not_told_apart() {
+        // A class whose logits hardly differ, and by chance just where it is right: its own curve would be steep.
+        let mut records = records();
+        for (number, record) in records.iter_mut().enumerate() {
+            let is_right = number % 10 == 0;
+            record.logits.push(-3.0 + if is_right { 2e-5 } else { 0.0 });
+            if is_right {
+                record.gold.push(2);
+            }
+        }
+        let decision = Decision::fit(&records, 3, Thresholds::PerClass).unwrap();
+        let probability = |logit: f32| decision.probabilities(&[0.0, 0.0, logit])[2];
+        assert!((probability(-3.0) - probability(-3.0 + 2e-5)).abs() < 1e-3);
     }
 
     #[test]

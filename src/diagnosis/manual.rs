@@ -41,9 +41,26 @@ struct Entry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    id: String,
-    patient: Option<String>,
+    id: Name,
+    patient: Option<Name>,
     codes: Vec<String>,
+}
+
+/// A name, which many tables have as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(serde_json::Number),
+}
+
+impl Name {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text.trim().to_owned(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
 }
 
 impl Manual {
@@ -60,8 +77,8 @@ impl Manual {
             let read: Line = serde_json::from_str(text)
                 .map_err(|e| manual.wrong(line, expected, &format!("an error at column {}", e.column())))?;
             let codes = manual.read(&read.codes, catalog);
-            let entry = Entry { patient: read.patient.map(|patient| patient.trim().to_owned()), codes, line };
-            let there = manual.codes.entry(read.id.trim().to_owned()).or_default();
+            let entry = Entry { patient: read.patient.map(Name::text), codes, line };
+            let there = manual.codes.entry(read.id.text()).or_default();
             let is_same =
                 |other: &Entry| other.patient.is_none() || entry.patient.is_none() || other.patient == entry.patient;
             if let Some(before) = there.iter().find(|other| is_same(other)).map(|other| other.line) {
@@ -160,7 +177,13 @@ mod tests {
             |patient, id| manual.codes(patient, id).map(|codes| codes.iter().map(|c| c.as_str()).collect::<Vec<_>>());
         assert_eq!((codes("a", "1"), codes("b", "1"), codes("c", "1")), (Some(vec!["K29.5"]), Some(vec![]), None));
         assert_eq!((codes("z", "2"), manual.len(), manual.left_out), (Some(vec!["I10"]), 3, 1));
-        for (text, line) in [("{\"id\":\"1\",\"codes\":[]}\n{\"id\":\"1\",\"codes\":[]}", 2), ("{\"id\":1}", 1)] {
+        let by_number = load("{\"id\":7,\"patient\":9007199254740993,\"codes\":[\"I10\"]}").unwrap();
+        assert!(by_number.codes("9007199254740993", "7").is_some());
+        for (text, line) in [
+            ("{\"id\":\"1\",\"codes\":[]}\n{\"id\":\"1\",\"codes\":[]}", 2),
+            ("{\"id\":1}", 1),
+            ("{\"id\":[1],\"codes\":[\"I10\"]}", 1),
+        ] {
             let told = load(text).unwrap_err().to_string();
             assert!(told.contains(&format!(":{line}: expected")), "{told}");
         }

@@ -24,7 +24,7 @@ Examples
   noso diagnosis simulate --patients 2000 --omission 0 --habit 0 --unspecified 0 \\
       --sibling 0 --output faultless")]
 pub struct Args {
-    /// Patients; about one in ten never comes
+    /// Patients; a few never come
     #[arg(long, value_name = "N", default_value_t = 1000)]
     patients: u64,
     /// New folder to write

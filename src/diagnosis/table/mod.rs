@@ -330,6 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_page_ends_the_table_and_is_told_once() {
+        if cfg!(not(feature = "parquet")) {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let mut writer = Writer::create(&path).unwrap();
+        appointments().iter().for_each(|appointment| writer.write(appointment).unwrap());
+        writer.finish().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle - 200..middle + 200].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&path, bytes).unwrap();
+        let rows: Vec<Result<Appointment>> =
+            Appointments::open(&path, &Columns::default()).unwrap().take(100_000).collect();
+        let told: Vec<String> = rows.iter().filter_map(|row| row.as_ref().err().map(ToString::to_string)).collect();
+        assert!(told.len() == 1 && told[0].contains("or another compression"), "{told:?}");
+    }
+
+    #[test]
     fn numbers_of_patients_stay_as_they_are_and_ages_that_are_none_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let read = |name: &str, text: &str| {

@@ -49,6 +49,8 @@ pub(super) struct Parquet {
     /// Nanoseconds in a unit of the times' column, where it counts them.
     time_unit: Option<i64>,
     number: usize,
+    /// Behind a damaged page nothing can be read, and the reader would say so for ever.
+    ended: bool,
 }
 
 impl Parquet {
@@ -75,7 +77,7 @@ impl Parquet {
         let rows = projected
             .and_then(|projected| RowIter::from_file_into(Box::new(reader)).project(Some(projected)))
             .map_err(|e| damaged(path, 1, &e))?;
-        Ok(Self { rows, path: path.to_owned(), places, time_unit, number: 0 })
+        Ok(Self { rows, path: path.to_owned(), places, time_unit, number: 0, ended: false })
     }
 }
 
@@ -83,7 +85,9 @@ impl Parquet {
 fn check(field: Field, name: &str, column: &Type, path: &Path) -> Result<()> {
     let physical = column.is_primitive().then(|| column.get_physical_type());
     let is_text = physical == Some(Physical::BYTE_ARRAY);
-    let is_whole = matches!(physical, Some(Physical::INT32 | Physical::INT64));
+    let is_decimal = matches!(column.get_basic_info().logical_type_ref(), Some(LogicalType::Decimal(_)))
+        || column.get_basic_info().converted_type() == ConvertedType::DECIMAL;
+    let is_whole = matches!(physical, Some(Physical::INT32 | Physical::INT64)) && !is_decimal;
     let (fits, expected) = match field {
         Field::Complaints | Field::Tests | Field::Conclusion => (is_text, "text"),
         Field::Id | Field::Patient | Field::Sex => (is_text || is_whole, "text or whole numbers"),
@@ -92,12 +96,16 @@ fn check(field: Field, name: &str, column: &Type, path: &Path) -> Result<()> {
             let is_real = matches!(physical, Some(Physical::FLOAT | Physical::DOUBLE));
             (is_text || is_whole || is_real, "numbers")
         }
-        Field::Codes => (is_text || physical.is_none(), "text or lists of texts"),
+        Field::Codes => (is_text || is_list_of_texts(column), "text or lists of texts"),
     };
     if fits {
         return Ok(());
     }
-    let got = physical.map_or_else(|| "a group".to_owned(), |physical| physical.to_string());
+    let got = match physical {
+        None => "a group".to_owned(),
+        Some(_) if is_decimal => "decimals".to_owned(),
+        Some(physical) => physical.to_string(),
+    };
     Err(Error::Parse {
         what: "table",
         path: path.to_owned(),
@@ -105,6 +113,18 @@ fn check(field: Field, name: &str, column: &Type, path: &Path) -> Result<()> {
         expected: format!("column `{}` ({name}) with {expected}", column.name()),
         got,
     })
+}
+
+/// Tells whether a column is a list whose innermost values are texts.
+fn is_list_of_texts(column: &Type) -> bool {
+    let info = column.get_basic_info();
+    let is_list =
+        info.converted_type() == ConvertedType::LIST || matches!(info.logical_type_ref(), Some(LogicalType::List));
+    let mut inner = column;
+    while let [only] = if inner.is_group() { inner.get_fields() } else { &[] } {
+        inner = only;
+    }
+    is_list && inner.is_primitive() && inner.get_physical_type() == Physical::BYTE_ARRAY
 }
 
 /// Returns the nanoseconds in a unit of a column of dates or timestamps; `None` for any other.
@@ -127,8 +147,12 @@ fn unit(column: &Type) -> Option<i64> {
 
 impl Rows for Parquet {
     fn next_row(&mut self) -> Option<Result<Row>> {
+        if self.ended {
+            return None;
+        }
         let row = self.rows.next()?;
         self.number += 1;
+        self.ended = row.is_err();
         Some(match row {
             Ok(row) => {
                 let values: Vec<Value> = row.into_columns().into_iter().map(|(_, value)| value).collect();
@@ -191,7 +215,7 @@ fn damaged(path: &Path, row: usize, error: &ParquetError) -> Error {
         got: match error {
             ParquetError::EOF(_) => "one that is cut short".into(),
             ParquetError::NYI(_) => "a form that is not read".into(),
-            _ => "a damaged one".into(),
+            _ => "a damaged one, or another compression".into(),
         },
     }
 }

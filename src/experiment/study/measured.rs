@@ -108,6 +108,7 @@ impl<'a> Measured<'a> {
         let tested = self.patients.len();
         Ok(Outcome {
             title: settings.title.clone(),
+            is_simulated: settings.simulate.is_some(),
             noso: env!("CARGO_PKG_VERSION").into(),
             commit: env!("NOSO_COMMIT").into(),
             machine: String::new(),

@@ -15,6 +15,8 @@ use crate::{diagnosis::statistics::Statistics, eval::calibration::Bin, icd::IcdC
 pub struct Outcome {
     /// Heading of the page.
     pub title: String,
+    /// Whether the records are made up.
+    pub is_simulated: bool,
     /// Version of noso.
     pub noso: String,
     /// Its commit.

@@ -7,13 +7,14 @@ use super::{
     figures::{self, CASES, Groups},
     grid::Grid,
     measured::{EVEN_THRESHOLD, LIKELY},
-    outcome::{Better, CodeOutcome, Measure, Outcome, Table2},
+    outcome::{Better, CodeOutcome, Measure, Outcome, Reliability, Table2},
     run::WATCHED_RECORDS,
     written::{decimal, duration, grouped, signed},
 };
 use crate::{
     diagnosis::statistics::Statistics,
     error::{Error, Result},
+    eval::calibration::Bin,
 };
 
 /// Codes in the open part of the table; further ones are folded.
@@ -29,6 +30,11 @@ pub fn page(outcome: &Outcome) -> Result<String> {
     let view = View {
         outcome,
         finding: Finding::of(&outcome.measures),
+        tested: if outcome.is_simulated {
+            "made-up records, whose codes are known"
+        } else {
+            "records that were coded by hand"
+        },
         scale: scale(&outcome.measures),
         figures: drawn(outcome)?,
         statistics: rows(&outcome.statistics),
@@ -54,6 +60,8 @@ pub fn page(outcome: &Outcome) -> Result<String> {
 struct View<'a> {
     outcome: &'a Outcome,
     finding: Finding,
+    /// Whose codes are right.
+    tested: &'static str,
     /// Least and greatest end of the intervals, 0 included.
     scale: [f64; 2],
     figures: Vec<Figure>,
@@ -163,7 +171,7 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             None,
             "Can the probabilities be trusted?",
             figures::reliability(&outcome.reliability)?,
-            &trusted(outcome.reliability.errors),
+            &trusted(&outcome.reliability),
             "No model gives enough probabilities to say.",
         ),
     ])
@@ -178,9 +186,11 @@ const TRANSITIONS: &str = "Left, codes that doctors typed and the coder did not 
                            found there and the doctor had not typed, wider with a greater share of these records (one \
                            record may lead to several codes or to none); right, how F1 of the code found changed.";
 
-/// Explains the reliability figure; `errors` are expected calibration errors, original and linked.
-fn trusted(errors: [f64; 2]) -> String {
-    let [original, linked] = errors.map(|error| decimal(error, 3));
+/// Explains the reliability figure.
+fn trusted(found: &Reliability) -> String {
+    let error = |bins: &[Bin], error: f64| if bins.iter().all(|bin| bin.count == 0) { f64::NAN } else { error };
+    let [original, linked] = [error(&found.original, found.errors[0]), error(&found.linked, found.errors[1])];
+    let [original, linked] = [original, linked].map(|error| decimal(error, 3));
     format!(
         "Each mark holds the probabilities of a tenth of the axis, from {LIKELY} on, of at least 20 codes in all runs \
          together: on the thin line as many of the codes are right as the model says, above it more. The mean distance \

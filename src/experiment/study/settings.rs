@@ -68,7 +68,7 @@ pub struct RecordsSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimulatedRecords {
-    /// Patients; about one in ten never comes.
+    /// Patients; a few never come.
     pub patients: u64,
     /// Disease model of your own; default the shipped one.
     pub diseases: Option<PathBuf>,
@@ -230,6 +230,9 @@ impl StudySettings {
             let is_grid = !sweep.doctors.is_empty() && !sweep.coder.is_empty();
             check_setting(is_grid, "sweep", "shares of doctors and coder", "none")?;
             check_setting(wrong.is_none(), "sweep", "shares from 0 to 1", wrong.copied().unwrap_or_default())?;
+        }
+        if self.model.encoder.is_none() {
+            self.model.new.check()?;
         }
         self.pretraining.as_ref().map_or(Ok(()), |pretraining| pretraining.fit.check())?;
         check_setting(self.runs > 0, "runs", "a whole number from 1", self.runs)?;

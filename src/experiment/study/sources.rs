@@ -80,6 +80,11 @@ pub(super) fn claim_data(settings: &StudySettings, sources: &Sources, folder: &P
     }
 }
 
+/// Tells whether a file may lie in a folder that is no study's yet: copied data, or what a run left that did not get far.
+fn is_of_any(name: &std::ffi::OsStr) -> bool {
+    name == DATA || name == SOURCES_FILE || name.as_encoded_bytes().starts_with(artifact::STAGED.as_bytes())
+}
+
 /// Reads what an earlier run kept, if it did.
 pub(super) fn stored<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -109,7 +114,7 @@ pub(super) fn claim(settings: &StudySettings, sources: &Sources, folder: &Path) 
             return Err(Error::Setting { key: "output".into(), expected, got });
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::read(&path, error)),
-        Err(_) if folder.read_dir().is_ok_and(|files| files.flatten().any(|file| file.file_name() != DATA)) => {
+        Err(_) if folder.read_dir().is_ok_and(|files| files.flatten().any(|file| !is_of_any(&file.file_name()))) => {
             return Err(Error::write(folder, std::io::ErrorKind::DirectoryNotEmpty.into()));
         }
         Err(_) => fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?,

@@ -34,6 +34,7 @@ fn code(text: &str, title: &str, trained: [u64; 2], tested: u64, f1: [f64; 2]) -
 fn outcome() -> Outcome {
     Outcome {
         title: "Study of <script>alert(1)</script> & «кавычки»".into(),
+        is_simulated: false,
         noso: "0.1.0".into(),
         commit: "0123abc".into(),
         machine: "2 cores".into(),
