@@ -121,7 +121,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let appointments = Appointments::open(&args.table, &columns)?;
     let model = DiagnosisModel::load(&args.model, &device(args.device)?)?;
     let catalog = load_catalog(args.catalog.as_deref())?;
-    let origin = args.origin(&columns, &model, &catalog)?;
+    // Only an output has a manifest: without one nothing need be hashed.
+    let origin = if args.output.is_some() { args.origin(&columns, &model, &catalog)? } else { Value::Null };
     if let Some(output) = args.output.as_deref().filter(|_| args.resume) {
         manifest::check_same(output, &origin)?;
     }

@@ -13,6 +13,8 @@ const STEPS: usize = 200;
 const LEAST_CASES: usize = 20;
 /// Threshold where there is nothing to choose it on.
 const EVEN: f64 = 0.5;
+/// Takes logits as they are.
+const IDENTITY: Calibrator = Calibrator::Platt { slope: 1.0, intercept: 0.0 };
 /// Slope of a logistic curve from which on the rounding of sums, about 1e-6 of a logit, would show in probabilities. Those of trained models lie
 /// between 0.4 and 4.
 const STEEPEST: f64 = 1000.0;
@@ -48,8 +50,7 @@ pub struct Decision {
 impl Decision {
     /// Takes logits as they are, and what is likelier than not.
     pub fn plain(classes: usize) -> Self {
-        let identity = Calibrator::Platt { slope: 1.0, intercept: 0.0 };
-        Self { calibrators: vec![identity; classes], thresholds: vec![EVEN; classes] }
+        Self { calibrators: vec![IDENTITY; classes], thresholds: vec![EVEN; classes] }
     }
 
     /// Fits logistic curves and chooses thresholds; without a record it is the plain one. A class with few cases shares the curve of all.
@@ -66,8 +67,7 @@ impl Decision {
                 pairs.push((f64::from(logit), record.gold.binary_search(&(class as u32)).is_ok()));
             }
         }
-        let identity = Calibrator::Platt { slope: 1.0, intercept: 0.0 };
-        let shared = Calibrator::fit_platt(&of_classes.concat()).map(|curve| trusted(curve, &identity))?;
+        let shared = Calibrator::fit_platt(&of_classes.concat()).map(|curve| trusted(curve, &IDENTITY))?;
         let own = |pairs: &Vec<(f64, bool)>| match has_cases(pairs) {
             true => Calibrator::fit_platt(pairs).map(|curve| trusted(curve, &shared)),
             false => Ok(shared.clone()),

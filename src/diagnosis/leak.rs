@@ -10,10 +10,10 @@ const LEAST_LETTERS: usize = 12;
 /// letters are the same, and what stands between words makes no difference.
 pub fn cut(text: &str, conclusion: &str, codes: &[IcdCode]) -> (String, bool) {
     let mut kept = text.to_owned();
+    let mut letters = conclusion.chars().filter(|c| is_said(*c) && !c.is_ascii_digit());
+    let is_long = letters.nth(LEAST_LETTERS - 1).is_some();
     // What is shorter than the conclusion is the usual case and needs no further look.
-    let is_long =
-        |text: &str| text.chars().filter(|c| is_said(*c) && !c.is_ascii_digit()).nth(LEAST_LETTERS - 1).is_some();
-    if is_long(conclusion) && count(text) >= count(conclusion) {
+    if is_long && count(text) >= count(conclusion) {
         kept = without(&kept, &[conclusion], small, |_| true);
     }
     // However a code is written, its first two digits stand together.

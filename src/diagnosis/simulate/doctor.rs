@@ -85,7 +85,8 @@ impl Doctor {
         let mut codes: Vec<IcdCode> = Vec::new();
         for (place, &at) in told.iter().enumerate() {
             let disease = &diseases[at];
-            // All are drawn each time, so that one fault's rate changes nothing else.
+            // All are drawn each time, so that one fault's rate changes none of the others here. How many codes come of it moves what is drawn
+            // for later appointments.
             let [omitted, unspecified, sibling] =
                 [faults.omission, faults.unspecified, faults.sibling].map(|chance| happens(chance, rng));
             let taken_for = disease.siblings.choose(rng);

@@ -149,7 +149,7 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
             Some(4),
             "In the course of training",
             figures::course(&outcome.courses)?,
-            &COURSE.replace("{}", &WATCHED_RECORDS.to_string()),
+            &course(),
             "No evaluation was made in the course of training.",
         ),
         Figure { svg: figures::spread(&groups)?, ..spread_without_picture(&groups) },
@@ -177,14 +177,20 @@ fn drawn(outcome: &Outcome) -> Result<Vec<Figure>> {
     ])
 }
 
-const COURSE: &str = "Each mark is an evaluation on the manual test set (on {} of its records, where it has more): the higher \
-                      line belongs to the better labels, and where a line levels off, longer training gives no more.";
 const CHANGE: &str = "Each circle is a code, larger with more test records: above the zero line F1 is higher with linked \
                       labels, right of it the coder found the code in more training records than doctors typed it in \
                       (each mark of the horizontal axis stands for ten times as many records as the one before).";
 const TRANSITIONS: &str = "Left, codes that doctors typed and the coder did not find in the record; bands lead to what it \
                            found there and the doctor had not typed, wider with a greater share of these records (one \
                            record may lead to several codes or to none); right, how F1 of the code found changed.";
+
+/// Explains the figure of the course of training.
+fn course() -> String {
+    format!(
+        "Each mark is an evaluation on the manual test set (on {WATCHED_RECORDS} of its records, where it has more): the \
+         higher line belongs to the better labels, and where a line levels off, longer training gives no more."
+    )
+}
 
 /// Explains the reliability figure.
 fn trusted(found: &Reliability) -> String {
