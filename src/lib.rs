@@ -19,7 +19,6 @@ pub mod diagnosis;
 pub mod embed;
 pub mod error;
 pub mod eval;
-#[cfg(feature = "neural")]
 pub mod experiment;
 pub mod hub;
 pub mod icd;

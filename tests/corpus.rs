@@ -1,6 +1,7 @@
 //! Corpora in and out.
 
 mod brat_folders;
+mod examined;
 mod reading;
 mod resuming;
 mod writing;

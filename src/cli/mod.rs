@@ -2,6 +2,7 @@
 
 #[cfg(feature = "llm")]
 mod adapter;
+mod annotated;
 mod code;
 mod corpus;
 #[cfg(feature = "neural")]
@@ -55,6 +56,8 @@ enum Command {
     Code(code::Args),
     /// Compare predicted annotation with gold annotation
     Eval(eval::Args),
+    /// Examine annotated corpora
+    Corpus(corpus::Args),
     /// Build, describe or search an index of coded texts
     Index(index::Args),
     /// Turn texts into vectors with an encoder
@@ -97,6 +100,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Code(args) => code::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Corpus(args) => corpus::run(args),
         Command::Index(args) => index::run(args),
         #[cfg(feature = "neural")]
         Command::Embed(args) => embed::run(args),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     DONE, Format,
-    corpus::{gold_mentions, load_annotated},
+    annotated::{gold_mentions, load_annotated},
 };
 use crate::{
     config::{CandidateUnit, Fusion, RetrievalConfig},

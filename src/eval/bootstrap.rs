@@ -91,7 +91,7 @@ impl Bootstrap {
         if documents == 0 || self.resamples == 0 {
             return None;
         }
-        let mut random = SplitMix64(self.seed);
+        let mut random = SplitMix64::new(self.seed);
         let mut draws = vec![vec![0; documents]; self.resamples.min(DRAWS)];
         let mut resampled: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(self.resamples));
         let mut left = self.resamples;
@@ -124,10 +124,14 @@ pub fn percentile(sorted: &[f64], share: f64) -> f64 {
 /// # Source
 /// Steele, Lea and Flood, 2014, <https://doi.org/10.1145/2660193.2660195>; the bounded draw is Lemire's multiply and
 /// shift, <https://arxiv.org/abs/1805.10941>, whose bias for so few documents is below 2⁻⁴⁰.
-struct SplitMix64(u64);
+pub(super) struct SplitMix64(u64);
 
 impl SplitMix64 {
-    fn next(&mut self) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -135,7 +139,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         ((u128::from(self.next()) * limit as u128) >> 64) as usize
     }
 }
@@ -153,7 +157,7 @@ mod tests {
     #[test]
     fn splitmix_gives_the_published_numbers() {
         // The first outputs for seed 1234567, as commonly used to check an implementation.
-        let mut random = SplitMix64(1_234_567);
+        let mut random = SplitMix64::new(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::{DONE, corpus::load_annotated, encoder::EncoderArgs, load_catalog};
+use super::super::{DONE, annotated::load_annotated, encoder::EncoderArgs, load_catalog};
 use crate::{
     artifact,
     catalog::{Catalog, ConceptMap, Umls},

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use crate::{
     artifact,
-    cli::{DONE, corpus::load_annotated},
+    cli::{DONE, annotated::load_annotated},
     train::crf::{self, CrfSettings},
 };
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::Catalog,
-    cli::{corpus::load_annotated, load_catalog},
+    cli::{annotated::load_annotated, load_catalog},
     config::{Device, RetrievalConfig},
     data::AnnotatedDocument,
     embed::Embed,

@@ -12,7 +12,7 @@ use super::{
     manifest::{MODEL_WEIGHTS, Manifest},
 };
 use crate::{
-    cli::{DONE, corpus::load_annotated, load_catalog},
+    cli::{DONE, annotated::load_annotated, load_catalog},
     config::{EncoderConfig, Pooling},
     corpus::brat::{DIAGNOSIS_LABELS, load_concepts},
     embed::bert::load_model,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use crate::{
     artifact,
-    cli::{DONE, corpus::load_annotated, load_catalog},
+    cli::{DONE, annotated::load_annotated, load_catalog},
     config::RetrievalConfig,
     pipeline::load_encoder,
     train::nearest::{self, NearestSettings},

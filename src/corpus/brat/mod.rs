@@ -11,7 +11,7 @@ mod standoff;
 pub(super) use align::on_one_line;
 pub use annotated::{AnnotatedReader, load};
 pub use concepts::{DIAGNOSIS_LABELS, load_concepts};
-pub use raw::{RawCorpus, read_raw, read_repaired};
+pub use raw::{RawCorpus, read_raw, read_repaired, written_codes};
 
 /// Type of the entities that name diagnoses.
 pub const LABEL: &str = "icd_code";

@@ -54,6 +54,24 @@ pub fn read_raw(path: &Path) -> Result<RawCorpus> {
     if corpus.documents.is_empty() { Err(folder::nothing_in(path, ".ann")) } else { Ok(corpus) }
 }
 
+/// Lists all codes that the notes of each document give, trimmed, also where an entity has several; nothing is repaired.
+///
+/// # Errors
+/// As [`read_raw`].
+pub fn written_codes(path: &Path) -> Result<Vec<Vec<String>>> {
+    let files = folder::list(path)?.into_iter().filter(|files| files.has_annotation);
+    let documents = files.map(|files| {
+        let file = folder::read_text(&files.annotation())?;
+        let codes = parse(&file).into_iter().filter_map(|line| match line.content {
+            Content::Note { code, .. } => Some(code.trim().to_owned()),
+            _ => None,
+        });
+        Ok(codes.collect())
+    });
+    let documents = documents.collect::<Result<Vec<_>>>()?;
+    if documents.is_empty() { Err(folder::nothing_in(path, ".ann")) } else { Ok(documents) }
+}
+
 /// Reads a folder's annotation put right as for training, in the same form: spans found again, codes parsed. Entities without a code are left
 /// out, and counted.
 ///

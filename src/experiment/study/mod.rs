@@ -14,8 +14,8 @@ mod settings;
 mod sources;
 mod start;
 mod sweep;
-mod written;
 
+use super::written;
 pub use outcome::{CodeOutcome, Courses, Measure, Outcome, Reliability, Sweep, SweepPoint, Table2, Transition};
 pub use page::page;
 pub use run::{OUTCOME_FILE, PAGE_FILE, StudyWatch, run};

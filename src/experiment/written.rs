@@ -1,7 +1,7 @@
 //! How numbers are written in figures and tables.
 
 /// Writes a number in groups of three digits.
-pub(super) fn grouped(number: u64) -> String {
+pub(in crate::experiment) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -14,12 +14,12 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Writes a number with so many digits after the point, a dash where it is none.
-pub(super) fn decimal(number: f64, digits: usize) -> String {
+pub(in crate::experiment) fn decimal(number: f64, digits: usize) -> String {
     if number.is_finite() { signed(number, digits).replace('+', "") } else { "–".to_owned() }
 }
 
 /// Writes a difference with its sign, a dash where it is no number.
-pub(super) fn signed(difference: f64, digits: usize) -> String {
+pub(in crate::experiment) fn signed(difference: f64, digits: usize) -> String {
     if !difference.is_finite() {
         return "–".to_owned();
     }
@@ -30,12 +30,12 @@ pub(super) fn signed(difference: f64, digits: usize) -> String {
 }
 
 /// Returns the sign of a difference other than 0.
-pub(super) fn sign(difference: f64) -> &'static str {
+pub(in crate::experiment) fn sign(difference: f64) -> &'static str {
     if difference < 0.0 { "−" } else { "+" }
 }
 
 /// Writes a duration in its two greatest units.
-pub(super) fn duration(seconds: f64) -> String {
+pub(in crate::experiment) fn duration(seconds: f64) -> String {
     match seconds.max(0.0).round() as u64 {
         whole @ 0..60 => format!("{whole} s"),
         whole @ 60..3600 => format!("{} min {} s", whole / 60, whole % 60),

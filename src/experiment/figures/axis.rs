@@ -7,13 +7,11 @@ use plotters::{
     prelude::*,
 };
 
-use super::{
-    super::written::{grouped, sign},
-    Canvas, FAINT, GRID, INK, letters,
-};
+use super::{Canvas, FAINT, GRID, INK, letters};
+use crate::experiment::written::{grouped, sign};
 
 /// An axis.
-pub(super) struct Scale {
+pub(in crate::experiment) struct Scale {
     /// Numbers at its ends.
     pub range: Range<f64>,
     /// Where its marks stand, and what is written at them.
@@ -22,7 +20,7 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Makes an axis that reaches `air` beyond its first and last mark.
-    pub(super) fn around(ticks: &[f64], air: f64, write: impl Fn(f64) -> String) -> Self {
+    pub(in crate::experiment) fn around(ticks: &[f64], air: f64, write: impl Fn(f64) -> String) -> Self {
         let end = |tick: Option<&f64>| tick.copied().unwrap_or_default();
         Self {
             range: end(ticks.first()) - air..end(ticks.last()) + air,
@@ -65,10 +63,10 @@ impl From<Scale> for Range<f64> {
 }
 
 /// A chart with two axes.
-pub(super) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Scale, Scale>>;
+pub(in crate::experiment) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Scale, Scale>>;
 
 /// Draws the frame of a chart below the legend: axes with names, and a line at each mark.
-pub(super) fn chart<'a, 'b>(
+pub(in crate::experiment) fn chart<'a, 'b>(
     canvas: &'a Canvas<'b>,
     (x, x_name): (Scale, &str),
     (y, y_name): (Scale, &str),
@@ -96,7 +94,7 @@ const LEAST: f64 = 0.1;
 
 /// Returns round numbers from 0 or below `from` to `to` or above it, about `count` steps of 1, 2 or 5 times a power of
 /// ten.
-pub(super) fn ticks(from: f64, to: f64, count: f64) -> Vec<f64> {
+pub(in crate::experiment) fn ticks(from: f64, to: f64, count: f64) -> Vec<f64> {
     let from = from.min(0.0);
     let to = to.max(from + LEAST);
     let raw = (to - from) / count;
@@ -108,7 +106,7 @@ pub(super) fn ticks(from: f64, to: f64, count: f64) -> Vec<f64> {
 
 /// An axis for counts of either sign: even near 0, tenfold from mark to mark farther away.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SymmetricLog {
+pub(in crate::experiment) struct SymmetricLog {
     /// Counts up to about this one are near 0.
     unit: f64,
     greatest: f64,
@@ -116,18 +114,18 @@ pub(super) struct SymmetricLog {
 
 impl SymmetricLog {
     /// Makes an axis on which counts of the greatest size stand three to four marks from 0.
-    pub(super) fn new(counts: impl Iterator<Item = i64>) -> Self {
+    pub(in crate::experiment) fn new(counts: impl Iterator<Item = i64>) -> Self {
         let greatest = counts.map(i64::unsigned_abs).max().unwrap_or(0).max(1) as f64;
         Self { unit: 10_f64.powf((greatest.log10().floor() - 3.0).max(0.0)), greatest }
     }
 
     /// Returns where a count stands: sign · lg(1 + |count| / unit).
-    pub(super) fn place(self, count: i64) -> f64 {
+    pub(in crate::experiment) fn place(self, count: i64) -> f64 {
         (count.unsigned_abs() as f64 / self.unit).ln_1p() / std::f64::consts::LN_10 * count.signum() as f64
     }
 
     /// Makes the axis from the least of `places` to the greatest, with marks at 0 and at powers of ten.
-    pub(super) fn scale(self, places: impl Iterator<Item = f64>) -> Scale {
+    pub(in crate::experiment) fn scale(self, places: impl Iterator<Item = f64>) -> Scale {
         const AIR: f64 = 0.25;
         let mut counts = vec![0];
         let mut power = self.unit as i64 * 10;
