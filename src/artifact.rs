@@ -136,6 +136,26 @@ pub(crate) fn sha256_of_file(path: &Path) -> Result<String> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
+/// Returns the SHA-256 of a file as `of_file` gives it, or of the names and contents of a folder's files, at any depth.
+///
+/// # Errors
+/// - [`Error::Read`] if something cannot be read; those of `of_file`.
+pub(crate) fn sha256_of_tree(path: &Path, of_file: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
+    if !path.is_dir() {
+        return of_file(path);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
+    let names = entries.map(|entry| Ok(entry.map_err(|e| Error::read(path, e))?.file_name()));
+    let mut names = names.collect::<Result<Vec<_>>>()?;
+    names.sort();
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update(name.as_encoded_bytes());
+        hash.update(sha256_of_tree(&path.join(&name), of_file)?);
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}
+
 /// Rights of an ordinary new file: read for all, subject to the user's umask.
 #[cfg(unix)]
 pub(crate) fn permissions() -> std::fs::Permissions {

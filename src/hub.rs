@@ -1,6 +1,9 @@
 //! Models by name: a path or a hub id comes in, the folder or file on this machine leaves.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Component, Path, PathBuf},
+};
 
 use crate::error::{Error, Result};
 
@@ -44,6 +47,21 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
         },
         _ => failed("there is no such file or folder", files.hint.to_owned()),
     }
+}
+
+/// Returns the folder for what Noso makes for itself: `NOSO_HOME`, else `noso` in the user's cache folder.
+pub fn cache_folder() -> PathBuf {
+    let home = std::env::home_dir().unwrap_or_else(std::env::temp_dir);
+    cache_folder_of(std::env::var_os("NOSO_HOME"), std::env::var_os("XDG_CACHE_HOME"), &home)
+}
+
+/// The standard for `XDG_CACHE_HOME` ignores relative paths.
+fn cache_folder_of(noso_home: Option<OsString>, xdg_cache: Option<OsString>, home: &Path) -> PathBuf {
+    if let Some(noso_home) = noso_home.filter(|folder| !folder.is_empty()) {
+        return PathBuf::from(noso_home);
+    }
+    let cache = xdg_cache.map(PathBuf::from).filter(|folder| folder.is_absolute());
+    cache.unwrap_or_else(|| home.join(".cache")).join("noso")
 }
 
 /// Finds a path, as it is or within one of the folders that hold models by name.
@@ -114,6 +132,16 @@ fn download(id: &str, files: &Files) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cache_lies_where_the_user_wants_it() {
+        let folder = |noso: Option<&str>, xdg: Option<&str>| {
+            cache_folder_of(noso.map(OsString::from), xdg.map(OsString::from), Path::new("/home/a"))
+        };
+        assert_eq!(folder(Some("/n"), Some("/x")), Path::new("/n"));
+        assert_eq!(folder(None, Some("/x")), Path::new("/x/noso"));
+        assert_eq!(folder(Some(""), Some("x")), Path::new("/home/a/.cache/noso"));
+    }
 
     #[test]
     fn a_name_is_looked_up_at_home_first_found_first() {

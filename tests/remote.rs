@@ -44,7 +44,7 @@ fn settings(urls: &[String]) -> ServerSettings {
 
 fn ask(text: &str, constraint: Constraint) -> Request {
     let messages = vec![Message { role: Role::User, content: text.into() }];
-    Request { messages, max_tokens: 16, temperature: 0.0, constraint }
+    Request { messages, max_tokens: 16, temperature: 0.0, seed: 0, constraint }
 }
 
 fn free() -> Request {

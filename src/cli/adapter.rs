@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{DONE, FINISHED_WITH_FAILURES, Format};
 use crate::llm::{
     hub,
-    merge::{self, AdapterInfo, Merge, cache_folder},
+    merge::{self, AdapterInfo, Merge, merged_folder},
 };
 
 /// Describe a LoRA adapter, or merge it into a model
@@ -123,7 +123,7 @@ fn merge(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     let progress = |bytes| bar.inc(bytes);
     let folder = match &args.output {
         Some(folder) => merge.write(folder, &progress).map(|()| folder.clone()),
-        None => merge.cached(&cache_folder(), &progress),
+        None => merge.cached(&merged_folder(), &progress),
     };
     bar.finish_and_clear();
     super::show(folder?.display())?;

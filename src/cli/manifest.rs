@@ -1,9 +1,6 @@
 //! What a run was: settings, models, machine and counts, written beside its output and summed up on stderr.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +9,7 @@ use crate::{
     artifact,
     config::PipelineConfig,
     corpus::RepairReport,
-    data::{AnswerFault, Trace},
+    data::TraceCounts,
     error::{Error, Result},
     pipeline::Pipeline,
 };
@@ -31,8 +28,8 @@ pub(super) struct Summary {
     /// Mentions that were given a code or group.
     pub coded: u64,
     /// Questions to language models, and what was wrong with the answers.
-    #[serde(skip_serializing_if = "Asked::is_nothing")]
-    pub asked: Asked,
+    #[serde(skip_serializing_if = "TraceCounts::is_nothing")]
+    pub asked: TraceCounts,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,
     /// Wall-clock seconds of reading, coding and writing.
@@ -56,54 +53,26 @@ impl Summary {
         }
         let digits = if rate < 10.0 { 2 } else { 0 };
         eprintln!("{line}; {seconds:.2} s, {rate:.digits$} documents/s");
-        self.asked.print(*seconds);
+        print_counts(&self.asked, *seconds);
         if report.occurred().next().is_some() {
             eprintln!("input: {report}");
         }
     }
 }
 
-/// Questions to language models in a run.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Asked {
-    /// Questions asked.
-    pub questions: u64,
-    /// Tokens of their prompts.
-    pub prompt_tokens: u64,
-    /// Tokens of the answers.
-    pub answer_tokens: u64,
-    /// What was wrong with answers, and how often.
-    pub faults: BTreeMap<AnswerFault, u64>,
-}
-
-impl Asked {
-    /// Adds the questions of one document.
-    pub fn add(&mut self, trace: &Trace) {
-        self.questions += trace.exchanges.len() as u64;
-        self.prompt_tokens += trace.exchanges.iter().map(|exchange| exchange.prompt_tokens as u64).sum::<u64>();
-        self.answer_tokens += trace.exchanges.iter().map(|exchange| exchange.answer_tokens as u64).sum::<u64>();
-        for faulty in &trace.faults {
-            *self.faults.entry(faulty.fault).or_default() += 1;
-        }
+/// Says on stderr what language models were asked, and what was wrong with their answers.
+fn print_counts(counts: &TraceCounts, seconds: f64) {
+    let TraceCounts { questions, prompt_tokens, answer_tokens, faults } = counts;
+    if counts.is_nothing() {
+        return;
     }
-
-    fn is_nothing(&self) -> bool {
-        self.questions == 0
-    }
-
-    fn print(&self, seconds: f64) {
-        let Self { questions, prompt_tokens, answer_tokens, faults } = self;
-        if self.is_nothing() {
-            return;
-        }
-        let rate = (prompt_tokens + answer_tokens) as f64 / seconds.max(1e-9);
-        eprintln!(
-            "model: {questions} questions, {prompt_tokens} prompt and {answer_tokens} answer tokens, {rate:.1} tokens/s"
-        );
-        for (fault, count) in faults {
-            let outcome = if fault.is_repaired() { "repaired" } else { "rejected" };
-            eprintln!("{count:>8}  {outcome}  {}", fault.label());
-        }
+    let rate = (prompt_tokens + answer_tokens) as f64 / seconds.max(1e-9);
+    eprintln!(
+        "model: {questions} questions, {prompt_tokens} prompt and {answer_tokens} answer tokens, {rate:.1} tokens/s"
+    );
+    for (fault, count) in faults {
+        let outcome = if fault.is_repaired() { "repaired" } else { "rejected" };
+        eprintln!("{count:>8}  {outcome}  {}", fault.label());
     }
 }
 

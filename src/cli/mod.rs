@@ -13,6 +13,7 @@ mod doctor;
 mod embed;
 mod encoder;
 mod eval;
+mod experiment;
 mod index;
 mod llm;
 mod manifest;
@@ -72,6 +73,8 @@ enum Command {
     Adapter(adapter::Args),
     /// Measure each stage of a pipeline on annotated texts
     Stages(stages::Args),
+    /// Run grids of pipelines over a corpus, and find out what made a difference
+    Experiment(experiment::Args),
     /// Measure how often the right code of a gold mention is among the first that an index finds
     Retrieval(retrieval::Args),
     /// Predict the codes of appointments from what came before them
@@ -109,6 +112,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "llm")]
         Command::Adapter(args) => adapter::run(args),
         Command::Stages(args) => stages::run(args),
+        Command::Experiment(args) => experiment::run(args),
         Command::Retrieval(args) => retrieval::run(args),
         #[cfg(feature = "neural")]
         Command::Diagnose(args) => diagnose::run(args),

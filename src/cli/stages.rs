@@ -133,7 +133,8 @@ fn measure(pipeline: &Pipeline, gold: &[AnnotatedDocument], offered: Option<usiz
     let codes = codes.concat();
     let flat: Vec<Mention> = mentions.iter().flatten().cloned().collect();
     let retrieved = pipeline.retriever().retrieve(&flat)?;
-    let by_document = codings(&documents, pipeline.link(&documents, mentions))?;
+    let by_document =
+        codings(&documents, pipeline.link(&documents, mentions.into_iter().map(|of| Ok(of.into())).collect()))?;
     let selection = offered.and_then(|offered| selection(&by_document, &retrieved, &codes, offered));
     let linked = by_document.concat();
     let coded = codings(&documents, pipeline.code(&documents))?;

@@ -1,6 +1,6 @@
 //! Settings of language models: where one runs, how, and how it is asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +154,9 @@ pub struct ExtractConfig {
     pub max_tokens: usize,
     /// Randomness, 0 to 2. Default 0, as in the paper.
     pub temperature: f64,
+    /// Start of the random numbers of an answer that is drawn; servers take it, a model in process draws as it likes. In an experiment
+    /// another seed asks anew. Default 0.
+    pub seed: u64,
     /// Examples shown before the question, drawn from `examples`, 0 to 32. Default 0.
     pub shots: usize,
     /// Annotated brat folder that examples are drawn from. Default: none, the prompt's own examples stand.
@@ -179,6 +182,7 @@ impl Default for ExtractConfig {
             max_items: 64,
             max_tokens: 512,
             temperature: 0.0,
+            seed: 0,
             shots: 0,
             examples: None,
         }
@@ -213,6 +217,8 @@ pub struct SelectConfig {
     pub max_tokens: usize,
     /// Randomness, 0 to 2. Default 0, as in the paper.
     pub temperature: f64,
+    /// Which order `shuffled` is, and the start of the random numbers as in `[ner.llm]`. Default 0.
+    pub seed: u64,
 }
 
 /// How freely a candidate is answered.
@@ -270,6 +276,7 @@ impl Default for SelectConfig {
             examples: None,
             max_tokens: 16,
             temperature: 0.0,
+            seed: 0,
         }
     }
 }
@@ -342,9 +349,9 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
             "a model and no stage that asks it",
         ));
     }
-    // An adapter of one's own may have been taught another.
+    // An adapter of one's own may have been taught another, and a file may hold another wording of the one that was taught.
     let strange = |set: &Option<String>, adapter: &Option<PathBuf>, shipped| {
-        adapter.is_none() && set.as_deref().is_some_and(|prompt| prompt != shipped)
+        adapter.is_none() && set.as_deref().is_some_and(|prompt| prompt != shipped && !Path::new(prompt).is_file())
     };
     let strange = strange(&extract.prompt, &llm.adapter_ner, SHIPPED_PROMPTS[0])
         || strange(&select.prompt, &llm.adapter_rerank, SHIPPED_PROMPTS[1]);
@@ -352,7 +359,7 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
         return Err(setting(
             "llm.model",
             "a model folder, .gguf file or hub id (--model), or a server (--server)",
-            "none, and the shipped model answers no prompts but its own, without a second look",
+            "none, and the shipped model answers no built-in prompts but its own, without a second look",
         ));
     }
     if config.retrieval.unit == CandidateUnit::Entry && config.rerank.engine == RerankEngine::Nearest {

@@ -17,7 +17,7 @@ pub use self::llm::{
     SelectConfig, SelectDecoding, Structured,
 };
 pub use self::prompts::{TAUGHT_PROMPT, TAUGHT_PROMPTS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest_name};
 
 /// A pipeline: which engine does each stage, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -279,8 +279,11 @@ impl PipelineConfig {
             apply(&mut table, assignment)?;
         }
         let config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            let message = e.message().to_owned();
-            setting(&format!("pipeline {name_or_path}"), "keys that pipelines/default.toml and llm.toml list", &message)
+            setting(
+                &format!("pipeline {name_or_path}"),
+                "keys that pipelines/default.toml and llm.toml list",
+                &nearest_name(e.message()),
+            )
         })?;
         config.check()?;
         Ok(config)

@@ -14,4 +14,4 @@ pub use concept::{ConceptId, ConceptTerm};
 pub use document::{AnnotatedDocument, Document, Entity};
 pub use mention::{Match, Mention};
 pub use span::Span;
-pub use trace::{AnswerFault, Exchange, FaultyAnswer, Message, Role, Step, Trace};
+pub use trace::{AnswerFault, Exchange, FaultyAnswer, Message, Role, Step, Trace, TraceCounts};

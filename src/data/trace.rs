@@ -1,5 +1,7 @@
 //! What a language model was asked on the way to a document's codes, what it said, and what was wrong with its answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Span;
@@ -40,7 +42,7 @@ pub enum Step {
 }
 
 /// A question to a model and its answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exchange {
     /// What was asked for.
     pub step: Step,
@@ -136,7 +138,7 @@ impl AnswerFault {
 }
 
 /// A piece of a model's answer that was repaired or rejected, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultyAnswer {
     /// What is wrong with it.
     pub fault: AnswerFault,
@@ -145,7 +147,7 @@ pub struct FaultyAnswer {
 }
 
 /// What language models were asked for one document.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Questions and answers, in order.
     pub exchanges: Vec<Exchange>,
@@ -163,5 +165,35 @@ impl Trace {
     /// Tells whether no model was asked.
     pub fn is_empty(&self) -> bool {
         self.exchanges.is_empty() && self.faults.is_empty()
+    }
+}
+
+/// What language models were asked for many documents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceCounts {
+    /// Questions asked.
+    pub questions: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub answer_tokens: u64,
+    /// What was wrong with answers, and how often.
+    pub faults: BTreeMap<AnswerFault, u64>,
+}
+
+impl TraceCounts {
+    /// Adds the questions of one document.
+    pub fn add(&mut self, trace: &Trace) {
+        self.questions += trace.exchanges.len() as u64;
+        self.prompt_tokens += trace.exchanges.iter().map(|exchange| exchange.prompt_tokens as u64).sum::<u64>();
+        self.answer_tokens += trace.exchanges.iter().map(|exchange| exchange.answer_tokens as u64).sum::<u64>();
+        for faulty in &trace.faults {
+            *self.faults.entry(faulty.fault).or_default() += 1;
+        }
+    }
+
+    /// Tells whether no model was asked.
+    pub fn is_nothing(&self) -> bool {
+        self.questions == 0
     }
 }

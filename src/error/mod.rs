@@ -293,6 +293,19 @@ pub fn check_finite(model: &str, numbers: &[f32]) -> Result<()> {
     }
 }
 
+/// Shortens what serde says of an unknown key or value: names it and, of those that may stand there, the nearest one. Other messages come
+/// back as they are.
+pub(crate) fn nearest_name(message: &str) -> String {
+    let Some((_, rest)) = message.split_once("unknown ") else { return message.to_owned() };
+    let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let Some((unknown, known)) = names.split_first() else { return message.to_owned() };
+    let near = |name: &&&str| strsim::jaro_winkler(unknown, name);
+    match known.iter().max_by(|a, b| near(a).total_cmp(&near(b))) {
+        Some(nearest) => format!("unknown `{unknown}`, nearest is `{nearest}` (of {})", known.join(", ")),
+        None => message.to_owned(),
+    }
+}
+
 /// Returns the line of a text, from 1, that a byte lies in.
 pub(crate) fn line_at(text: &str, byte: usize) -> usize {
     text.as_bytes()[..byte.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1

@@ -1,8 +1,19 @@
 //! Experiments: what a run measured comes in, what people look at leaves.
 
 pub mod audit;
+pub mod cache;
+pub mod calls;
+pub mod cells;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))] // the study, which draws most, needs encoders
 mod figures;
+pub mod folder;
+pub mod gold;
+pub mod identity;
+pub mod leaderboard;
+pub mod plan;
+pub mod run;
+pub mod scored;
+pub mod settings;
 #[cfg(feature = "neural")]
 pub mod study;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))]

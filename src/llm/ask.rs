@@ -63,7 +63,7 @@ mod tests {
     };
 
     fn request(max_tokens: usize) -> Request {
-        Request { messages: Vec::new(), max_tokens, temperature: 0.0, constraint: Constraint::Free }
+        Request { messages: Vec::new(), max_tokens, temperature: 0.0, seed: 0, constraint: Constraint::Free }
     }
 
     #[test]

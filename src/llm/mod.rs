@@ -30,9 +30,11 @@ mod shipped;
 mod turns;
 
 pub use ask::{Asked, ask};
-pub use load::load;
+pub use load::{load, on_demand};
 #[cfg(feature = "llm")]
 pub use shipped::filled_in;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{data::Message, error::Result};
 
@@ -45,6 +47,9 @@ pub trait Generate: Send + Sync {
 
     /// Returns a name that changes whenever the answers could: kind of engine, model, adapter, precision.
     fn fingerprint(&self) -> String;
+
+    /// Lets go of the memory that a model takes, where it can be loaded again: the next request does.
+    fn release(&self) {}
 }
 
 /// A question to a model.
@@ -56,12 +61,14 @@ pub struct Request {
     pub max_tokens: usize,
     /// Randomness, `0..=2`; 0 takes the likeliest token every time.
     pub temperature: f64,
+    /// Start of the random numbers, for engines that take one; mistral.rs in process takes none.
+    pub seed: u64,
     /// What the answer may be.
     pub constraint: Constraint,
 }
 
 /// What an answer may be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Constraint {
     /// Anything.
     Free,
@@ -81,7 +88,7 @@ pub enum Constraint {
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finish {
     /// The model was done.
     Stop,
@@ -90,7 +97,7 @@ pub enum Finish {
 }
 
 /// A token of an answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Token {
     /// Its text; may be part of a character.
     pub text: String,
@@ -99,7 +106,7 @@ pub struct Token {
 }
 
 /// A model's answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The text, without the stop token.
     pub text: String,

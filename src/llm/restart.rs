@@ -11,7 +11,7 @@ type Load = Box<dyn Fn() -> Result<Arc<dyn Generate>> + Send + Sync>;
 /// kills the engine takes no other along. The dead engine is let go before, for two may not fit into memory.
 pub struct Restarting {
     load: Load,
-    /// `None` after a load that failed; the next request tries again.
+    /// `None` before the first request, after a load that failed, and once released; the next request loads.
     engine: Mutex<Option<Arc<dyn Generate>>>,
     fingerprint: String,
 }
@@ -27,6 +27,14 @@ impl Restarting {
         Ok(Self { load: Box::new(load), engine: Mutex::new(Some(engine)), fingerprint })
     }
 
+    /// Waits for the first request; `fingerprint` is the one that the engine will have.
+    pub fn on_demand(
+        fingerprint: String,
+        load: impl Fn() -> Result<Arc<dyn Generate>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { load: Box::new(load), engine: Mutex::new(None), fingerprint }
+    }
+
     fn slot(&self) -> MutexGuard<'_, Option<Arc<dyn Generate>>> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,10 +45,9 @@ impl Restarting {
         if let Some(engine) = &*slot {
             return Ok(engine.clone());
         }
-        tracing::warn!("the language model's engine is lost; loading it again");
         let engine = (self.load)().map_err(|error| Error::Generation {
             engine: "the language model".into(),
-            reason: format!("it was lost and cannot be loaded again: {error}"),
+            reason: format!("it cannot be loaded: {error}"),
             engine_lost: true,
         })?;
         *slot = Some(engine.clone());
@@ -55,6 +62,7 @@ impl Restarting {
             let mut slot = self.slot();
             // Another thread may have replaced it meanwhile.
             if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, &engine)) {
+                tracing::warn!("the language model's engine is lost; it is loaded again");
                 *slot = None;
             }
         }
@@ -90,6 +98,10 @@ impl Generate for Restarting {
     fn fingerprint(&self) -> String {
         self.fingerprint.clone()
     }
+
+    fn release(&self) {
+        *self.slot() = None;
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +119,7 @@ mod tests {
 
     fn ask(content: &str) -> Request {
         let messages = vec![Message { role: Role::User, content: content.into() }];
-        Request { messages, max_tokens: 8, temperature: 0.0, constraint: Constraint::Free }
+        Request { messages, max_tokens: 8, temperature: 0.0, seed: 0, constraint: Constraint::Free }
     }
 
     #[test]

@@ -88,7 +88,7 @@ mod tests {
     fn request(content: &str) -> Request {
         let labels = vec!["0".into(), "1".into()];
         let messages = vec![Message { role: Role::User, content: content.into() }];
-        Request { messages, max_tokens: 8, temperature: 0.0, constraint: Constraint::Choice { labels } }
+        Request { messages, max_tokens: 8, temperature: 0.0, seed: 0, constraint: Constraint::Choice { labels } }
     }
 
     #[test]

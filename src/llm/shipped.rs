@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::merge::{cache_folder, unpack};
-use crate::{config::LlmConfig, error::Result};
+use super::merge::unpack;
+use crate::{config::LlmConfig, error::Result, hub};
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -39,7 +39,7 @@ pub fn filled_in(config: &LlmConfig) -> Result<LlmConfig> {
     if !config.asks_shipped() {
         return Ok(config.clone());
     }
-    let folder = unpacked(&cache_folder().with_file_name("shipped"))?;
+    let folder = unpacked(&hub::cache_folder().join("shipped"))?;
     let path = |name: &str| folder.join(name);
     let adapter = |given: &Option<PathBuf>, name| Some(given.clone().unwrap_or_else(|| path(name)));
     Ok(LlmConfig {

@@ -58,6 +58,7 @@ impl LlmNer {
             messages: self.prompt.render(&json!({ "text": text }), &shots)?,
             max_tokens: self.settings.max_tokens,
             temperature: self.settings.temperature,
+            seed: self.settings.seed,
             constraint,
         })
     }

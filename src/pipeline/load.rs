@@ -88,12 +88,23 @@ impl Models {
     /// # Errors
     /// Those of [`llm::load`].
     pub fn load(config: &PipelineConfig) -> Result<Self> {
+        Self::made_by(config, llm::load)
+    }
+
+    /// Has each model that a stage of `config` asks made by `make`, from the settings, the shipped model filled in, and an adapter.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn made_by(
+        config: &PipelineConfig,
+        mut make: impl FnMut(&LlmConfig, Option<&Path>) -> Result<Arc<dyn Generate>>,
+    ) -> Result<Self> {
         #[cfg(feature = "llm")]
         let settings = &llm::filled_in(&config.llm)?;
         #[cfg(not(feature = "llm"))]
         let settings = &config.llm;
         let (extracts, selects) = (config.ner.engine == NerEngine::Llm, config.rerank.engine == RerankEngine::Llm);
-        let load = |adapter: &Option<PathBuf>| llm::load(settings, adapter.as_deref());
+        let mut load = |adapter: &Option<PathBuf>| make(settings, adapter.as_deref());
         let extract = extracts.then(|| load(&settings.adapter_ner)).transpose()?;
         let select = match &extract {
             _ if !selects => None,

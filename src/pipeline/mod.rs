@@ -51,23 +51,28 @@ impl Pipeline {
     /// Codes documents in parallel. Each gets its own outcome, in the order given: one that fails does not stop the others.
     pub fn code(&self, documents: &[Document]) -> Vec<Result<Coded>> {
         let chunks = documents.chunks(self.chunk_documents).collect();
-        self.in_chunks(chunks, |chunk: &[Document]| self.link_chunk(chunk, self.recognise(chunk)))
+        self.in_chunks(chunks, |chunk: &[Document]| self.link_chunk(chunk, self.recognise_chunk(chunk)))
     }
 
     /// Works on chunks in parallel. A pipeline that asks a language model takes them one after another, on the caller's thread: a
     /// thread of the pool that waits for an answer is one fewer for the model to compute it with.
-    fn in_chunks<C: Send>(
+    fn in_chunks<C: Send, T: Send>(
         &self,
         chunks: Vec<C>,
-        work: impl Fn(C) -> Vec<Result<Coded>> + Sync + Send,
-    ) -> Vec<Result<Coded>> {
+        work: impl Fn(C) -> Vec<Result<T>> + Sync + Send,
+    ) -> Vec<Result<T>> {
         if self.asks {
             return chunks.into_iter().flat_map(work).collect();
         }
         chunks.into_par_iter().flat_map_iter(work).collect()
     }
 
-    fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
+    /// Does the first half of [`Pipeline::code`]: finds the mentions.
+    pub fn recognise(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
+        self.in_chunks(documents.chunks(self.chunk_documents).collect(), |chunk| self.recognise_chunk(chunk))
+    }
+
+    fn recognise_chunk(&self, documents: &[Document]) -> Vec<Result<Recognised>> {
         let mut outcomes = self.ner.recognise(documents);
         for recognised in outcomes.iter_mut().flatten() {
             recognised.mentions.retain(|mention| mention.probability >= self.min_probability);
@@ -75,9 +80,10 @@ impl Pipeline {
         outcomes
     }
 
-    /// Codes mentions that are known already, such as gold ones; `mentions[i]` belong to `documents[i]`.
-    pub fn link(&self, documents: &[Document], mentions: Vec<Vec<Mention>>) -> Vec<Result<Coded>> {
-        let mut known = mentions.into_iter().map(|mentions| Ok(mentions.into()));
+    /// Does the second half: codes what was recognised, or mentions that are known otherwise, such as gold ones; `recognised[i]` belongs to
+    /// `documents[i]`.
+    pub fn link(&self, documents: &[Document], recognised: Vec<Result<Recognised>>) -> Vec<Result<Coded>> {
+        let mut known = recognised.into_iter();
         let chunks: Vec<(&[Document], Vec<_>)> = documents
             .chunks(self.chunk_documents)
             .map(|chunk| (chunk, known.by_ref().take(chunk.len()).collect()))

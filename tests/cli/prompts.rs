@@ -81,7 +81,10 @@ fn what_is_wrong_with_a_prompt_is_told() {
         (vec!["show", "ner-ru", "--mention", "ушиб"], "--mention has no place in ner-ru: it asks to extract"),
         (vec!["show", "ner-ru", "--candidate", "S80=ушиб"], "--candidate has no place in ner-ru: it asks to extract"),
         (vec!["show", "select-ru", "--mention", ""], "the mention to look up is empty"),
-        (vec!["try", "--ner-prompt", "ner-ru", "Ушиб колена"], "the shipped model answers no prompts but its own"),
+        (
+            vec!["try", "--ner-prompt", "ner-ru", "Ушиб колена"],
+            "the shipped model answers no built-in prompts but its own",
+        ),
         (vec!["try", "--model", "m", "--ner-prompt", &unknown, "Ушиб колена"], "got `candidates`"),
         (
             vec!["try", "--model", "m", "--select-prompt", "ner-ru", "Ушиб колена"],

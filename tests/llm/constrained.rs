@@ -19,7 +19,7 @@ fn engine(family: &str, folder: &Path) -> MistralRs {
 
 fn ask(engine: &MistralRs, content: &str, temperature: f64, constraint: Constraint) -> Answer {
     let messages = vec![Message { role: Role::User, content: content.into() }];
-    engine.generate(&[Request { messages, max_tokens: 200, temperature, constraint }]).remove(0).unwrap()
+    engine.generate(&[Request { messages, max_tokens: 200, temperature, seed: 0, constraint }]).remove(0).unwrap()
 }
 
 /// Tells whether `piece` stands in `text` with no letter or digit of the same word before or after it.
@@ -72,7 +72,7 @@ fn an_answer_of_one_token_counts_one() {
     let folder = tempfile::tempdir().unwrap();
     let engine = engine("llama", folder.path());
     let messages = vec![Message { role: Role::User, content: "ИБС".into() }];
-    let request = Request { messages, max_tokens: 1, temperature: 0.0, constraint: Constraint::Free };
+    let request = Request { messages, max_tokens: 1, temperature: 0.0, seed: 0, constraint: Constraint::Free };
     let answers = engine.generate(&vec![request; 30]);
     let counted = |answer: noso::error::Result<Answer>| {
         answer.map(|answer| (answer.answer_tokens, answer.tokens[0].log_probability))

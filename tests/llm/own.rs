@@ -14,7 +14,7 @@ use super::tiny::{Form, write_model};
 
 fn ask(engine: &dyn Generate, content: &str, constraint: Constraint) -> Answer {
     let messages = vec![Message { role: Role::User, content: content.into() }];
-    engine.generate(&[Request { messages, max_tokens: 60, temperature: 0.0, constraint }]).remove(0).unwrap()
+    engine.generate(&[Request { messages, max_tokens: 60, temperature: 0.0, seed: 0, constraint }]).remove(0).unwrap()
 }
 
 #[test]

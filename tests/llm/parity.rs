@@ -43,7 +43,7 @@ fn assert_answers(engine: &MistralRs, family: &str, expected: &Expected, weights
 }
 
 fn request(messages: &[Message], max_tokens: usize) -> Request {
-    Request { messages: messages.to_vec(), max_tokens, temperature: 0.0, constraint: Constraint::Free }
+    Request { messages: messages.to_vec(), max_tokens, temperature: 0.0, seed: 0, constraint: Constraint::Free }
 }
 
 /// A model folder with its adapters merged beside it.

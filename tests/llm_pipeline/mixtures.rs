@@ -43,7 +43,7 @@ fn known_mentions_are_coded_without_extraction() {
     let select = says("1");
     let pipeline = pipeline("llm", &[], &extract, &select);
     let known: Vec<_> = code(&pipeline, text).codings.into_iter().map(|coding| coding.mention).collect();
-    let linked = pipeline.link(&documents, vec![known, Vec::new()]);
+    let linked = pipeline.link(&documents, vec![Ok(known.into()), Ok(Vec::new().into())]);
     assert_eq!(linked.iter().map(|coded| coded.as_ref().unwrap().codings.len()).collect::<Vec<_>>(), [1, 0]);
     assert_eq!((extract.requests().len(), select.requests().len()), (1, 2));
 }

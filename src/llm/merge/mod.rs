@@ -14,7 +14,6 @@ mod write;
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +32,7 @@ use self::{
 use crate::{
     artifact,
     error::{Error, Result},
+    hub,
     shard::Shard,
 };
 
@@ -82,19 +82,9 @@ pub(super) fn unpack<'a, I: Iterator<Item = (&'a str, &'a [u8])>>(folder: &Path,
     })
 }
 
-/// Returns the user's folder for merged models: `merged` in `NOSO_HOME`, else `noso/merged` in the user's cache folder.
-pub fn cache_folder() -> PathBuf {
-    let home = std::env::home_dir().unwrap_or_else(std::env::temp_dir);
-    cache_folder_of(std::env::var_os("NOSO_HOME"), std::env::var_os("XDG_CACHE_HOME"), &home)
-}
-
-/// The standard for `XDG_CACHE_HOME` ignores relative paths.
-fn cache_folder_of(noso_home: Option<OsString>, xdg_cache: Option<OsString>, home: &Path) -> PathBuf {
-    if let Some(noso_home) = noso_home.filter(|folder| !folder.is_empty()) {
-        return PathBuf::from(noso_home).join("merged");
-    }
-    let cache = xdg_cache.map(PathBuf::from).filter(|folder| folder.is_absolute());
-    cache.unwrap_or_else(|| home.join(".cache")).join("noso/merged")
+/// Returns the user's folder for merged models.
+pub fn merged_folder() -> PathBuf {
+    hub::cache_folder().join("merged")
 }
 
 /// A model and an adapter that were found to fit each other.
@@ -263,14 +253,4 @@ fn is_complete(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cache_lies_where_the_user_wants_it() {
-        let folder = |noso: Option<&str>, xdg: Option<&str>| {
-            cache_folder_of(noso.map(OsString::from), xdg.map(OsString::from), Path::new("/home/a"))
-        };
-        assert_eq!(folder(Some("/n"), Some("/x")), Path::new("/n/merged"));
-        assert_eq!(folder(None, Some("/x")), Path::new("/x/noso/merged"));
-        assert_eq!(folder(Some(""), Some("x")), Path::new("/home/a/.cache/noso/merged"));
-    }
 }

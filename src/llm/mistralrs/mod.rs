@@ -14,7 +14,7 @@ mod stage;
 mod weights;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
@@ -48,23 +48,11 @@ impl MistralRs {
     /// - [`crate::Error::ModelLoad`] if the model is missing, damaged, of an unknown architecture, or mistral.rs cannot load it.
     pub fn load(config: &LlmConfig, weights: Option<&Path>) -> Result<Self> {
         let named = config.model.clone().unwrap_or_default();
-        let model = match weights {
-            Some(folder) => folder.to_owned(),
-            None => resolve(&named)?,
-        };
-        let is_file = model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-        let staged = if is_file {
-            gguf::check(&model)?;
+        let Checked { path: model, staged, fingerprint } = Checked::new(config, weights)?;
+        if staged.is_none() {
             tracing::warn!("GGUF models run, but were not held against a reference token by token as safetensors were");
-            None
-        } else {
-            Some(Staged::new(&model)?)
-        };
+        }
         let tokenizer = staged.as_ref().map(|staged| load_tokenizer(&model, staged.path())).transpose()?;
-        let print = match &staged {
-            Some(staged) => staged.fingerprint.clone(),
-            None => stage::sample_hash(&model)?,
-        };
         let settings = config.clone();
         let (runtime, model) = guarded(&model.clone(), {
             let folder = staged.as_ref().map(|staged| staged.path().to_owned());
@@ -92,9 +80,15 @@ impl MistralRs {
             let hint = "its chat template does not render; take the one that was published with the model";
             load_error(Path::new(&named), "the chat template is broken".into(), hint)
         })?;
-        let quantization = config.quantization.as_deref().unwrap_or("none");
-        let fingerprint = format!("mistralrs-{print}-{:?}-{quantization}", config.dtype).to_lowercase();
         Ok(Self { engine: Arc::new(engine), runtime: Some(runtime), fingerprint })
+    }
+
+    /// Checks the same model and returns the fingerprint it would have, without loading it.
+    ///
+    /// # Errors
+    /// - [`crate::Error::ModelLoad`] if it is missing, damaged or of an unknown architecture.
+    pub fn identify(config: &LlmConfig, weights: Option<&Path>) -> Result<String> {
+        Ok(Checked::new(config, weights)?.fingerprint)
     }
 
     /// Continues a text of `prompt` tokens greedily by at most `max_tokens`; returns the new tokens, the stop token included.
@@ -124,6 +118,34 @@ impl MistralRs {
             Some(runtime) => runtime.block_on(task),
             None => Err(lost("it was shut down")),
         }
+    }
+}
+
+/// A model whose files were found to be whole.
+struct Checked {
+    path: PathBuf,
+    /// `None` of a GGUF file.
+    staged: Option<Staged>,
+    fingerprint: String,
+}
+
+impl Checked {
+    fn new(config: &LlmConfig, weights: Option<&Path>) -> Result<Self> {
+        let path = match weights {
+            Some(folder) => folder.to_owned(),
+            None => resolve(config.model.as_deref().unwrap_or_default())?,
+        };
+        let (staged, print) = if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+            gguf::check(&path)?;
+            (None, stage::sample_hash(&path)?)
+        } else {
+            let staged = Staged::new(&path)?;
+            let print = staged.fingerprint.clone();
+            (Some(staged), print)
+        };
+        let quantization = config.quantization.as_deref().unwrap_or("none");
+        let fingerprint = format!("mistralrs-{print}-{:?}-{quantization}", config.dtype).to_lowercase();
+        Ok(Self { path, staged, fingerprint })
     }
 }
 

@@ -12,8 +12,6 @@ use serde_json::{Map, Value, json};
 use super::{Structured, choice_distribution, grammar, transport::Failure};
 use crate::llm::{Answer, Constraint, Finish, Request, Token};
 
-/// The same for every request, so that a run can be repeated.
-const SEED: u64 = 0;
 /// Likeliest tokens asked for at each position of a choice; OpenAI and vLLM give no more.
 const TOP_TOKENS: usize = 20;
 /// Name of the one field of an answer in [`Structured::Openai`], whose schemas must be objects.
@@ -30,7 +28,7 @@ pub(super) fn body(request: &Request, model: &str, structured: Structured) -> Va
         "messages": request.messages,
         "max_tokens": request.max_tokens.max(least),
         "temperature": request.temperature,
-        "seed": SEED,
+        "seed": request.seed,
         "stream": false,
     });
     let mut more = constraint(&request.constraint, structured);
@@ -170,7 +168,7 @@ mod tests {
 
     fn request(constraint: Constraint) -> Request {
         let messages = vec![Message { role: Role::User, content: "Вопрос".into() }];
-        Request { messages, max_tokens: 7, temperature: 0.0, constraint }
+        Request { messages, max_tokens: 7, temperature: 0.0, seed: 0, constraint }
     }
 
     fn choice() -> Request {

@@ -134,6 +134,7 @@ fn request(prompt: &Prompt, document: &Document, mention: &Mention, branches: &[
         messages: prompt.render(&variables, &[])?,
         max_tokens: NUMBER_TOKENS,
         temperature: 0.0,
+        seed: 0,
         constraint: Constraint::Choice { labels },
     })
 }

@@ -164,7 +164,7 @@ impl SecondLook {
         let titles: Vec<&str> = coding.candidates.iter().map(|candidate| &*candidate.text).collect();
         let variables = json!({ "mention": coding.mention.text, "document": document.text, "titles": titles });
         let messages = self.reword.render(&variables, &[])?;
-        Ok(Request { messages, max_tokens: WORDING_TOKENS, temperature: 0.0, constraint: Constraint::Free })
+        Ok(Request { messages, max_tokens: WORDING_TOKENS, temperature: 0.0, seed: 0, constraint: Constraint::Free })
     }
 
     /// Puts what was found for other words before what was offered already: the best of each wording first, nothing twice,

@@ -53,7 +53,7 @@ impl LlmRerank {
     /// Makes an example of a question whose right code is known; `None` if that is not offered and 0 may not be answered.
     pub fn shot(&self, question: &Question<'_>, right: &IcdCode) -> Option<Shot> {
         let asked = self.asked();
-        let answer = asked.right_answer(&offered(asked.order, question), right)?;
+        let answer = asked.right_answer(&offered(asked, question), right)?;
         Some(Shot { answer, variables: self.variables(question) })
     }
 
@@ -74,12 +74,13 @@ impl LlmRerank {
             named_by: self.prompt.named_by(),
             none_allowed: self.settings.none_allowed.unwrap_or(self.prompt.none_allowed()),
             order: self.settings.order,
+            seed: self.settings.seed,
             tells_order: self.prompt.tells_order(),
         }
     }
 
     fn request(&self, question: &Question<'_>) -> Result<Request> {
-        let SelectConfig { decoding, max_tokens, temperature, .. } = self.settings;
+        let SelectConfig { decoding, max_tokens, temperature, seed, .. } = self.settings;
         let constraint = match decoding {
             SelectDecoding::Free => Constraint::Free,
             SelectDecoding::Choice => Constraint::Choice { labels: self.answers(question).labels },
@@ -89,7 +90,7 @@ impl LlmRerank {
             NamedBy::Title => max_tokens.max(TITLE_TOKENS), // one that is cut off says nothing
         };
         let messages = self.prompt.render(&self.variables(question), &self.shots)?;
-        Ok(Request { messages, max_tokens, temperature, constraint })
+        Ok(Request { messages, max_tokens, temperature, seed, constraint })
     }
 
     fn answers(&self, question: &Question<'_>) -> Answers {
@@ -99,7 +100,7 @@ impl LlmRerank {
     /// Returns what the prompt's templates are filled with.
     fn variables(&self, question: &Question<'_>) -> Map<String, Value> {
         let asked = self.asked();
-        asked.variables(question.words, &question.document.text, &offered(asked.order, question))
+        asked.variables(question.words, &question.document.text, &offered(asked, question))
     }
 
     /// Makes a coding of what the model chose among `candidates`: the chosen one comes first, the others by their

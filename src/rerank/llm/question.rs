@@ -1,7 +1,7 @@
 //! What a language model is asked to choose from, and what its answers mean.
 
 use serde_json::{Map, Value, json};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
     config::Order,
@@ -56,6 +56,8 @@ pub struct Asked {
     pub none_allowed: bool,
     /// Order of the candidates.
     pub order: Order,
+    /// Which order a shuffled one is.
+    pub seed: u64,
     /// Whether retrieval's order is told where it is theirs.
     pub tells_order: bool,
 }
@@ -104,8 +106,8 @@ impl Answers {
         if asked.none_allowed {
             (labels, places) = (vec![NONE.to_owned()], vec![None]);
         }
-        let names = names(asked.named_by, &offered(asked.order, question));
-        for (place, name) in places_offered(asked.order, question).into_iter().zip(names) {
+        let names = names(asked.named_by, &offered(asked, question));
+        for (place, name) in places_offered(asked, question).into_iter().zip(names) {
             if !labels.contains(&name) {
                 labels.push(name);
                 places.push(Some(place));
@@ -142,15 +144,17 @@ impl Answers {
 }
 
 /// Returns the places of a question's candidates in the order in which they are offered: a shuffled one is the same at every asking.
-fn places_offered(order: Order, question: &Question<'_>) -> Vec<usize> {
+fn places_offered(asked: Asked, question: &Question<'_>) -> Vec<usize> {
     let mut places: Vec<usize> = (0..question.candidates.len()).collect();
-    if order == Order::Shuffled {
-        places.sort_by_cached_key(|place| xxh3_64(format!("{place} {}", question.words).as_bytes()));
+    if asked.order == Order::Shuffled {
+        places.sort_by_cached_key(|place| {
+            xxh3_64_with_seed(format!("{place} {}", question.words).as_bytes(), asked.seed)
+        });
     }
     places
 }
 
 /// Returns a question's candidates in the order in which they are offered.
-pub(super) fn offered<'a>(order: Order, question: &Question<'a>) -> Vec<&'a Candidate> {
-    places_offered(order, question).into_iter().map(|place| &question.candidates[place]).collect()
+pub(super) fn offered<'a>(asked: Asked, question: &Question<'a>) -> Vec<&'a Candidate> {
+    places_offered(asked, question).into_iter().map(|place| &question.candidates[place]).collect()
 }

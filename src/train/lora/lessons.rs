@@ -92,6 +92,7 @@ impl Writer<'_> {
             named_by: self.prompt.named_by(),
             none_allowed: self.prompt.none_allowed(),
             order,
+            seed: 0,
             tells_order: self.prompt.tells_order(),
         };
         let Some(answer) = asked.right_answer(&candidates, &choice.right) else { return Ok(None) };

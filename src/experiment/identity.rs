@@ -1,0 +1,107 @@
+//! What a cell is made from: its settings, the files they name and the program come in, a hash leaves that changes whenever its result could.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{cache::Cache, cells::Cell};
+use crate::{
+    config::{NerEngine, PipelineConfig, RerankEngine},
+    error::{Error, Result},
+    hub,
+    prompt::Prompt,
+};
+
+/// What a result is made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Hash of all below, of the settings and the documents.
+    pub sha256: String,
+    /// Files and folders that the settings name, by key.
+    pub files: Vec<NamedFile>,
+    /// Prompts that are asked with.
+    pub prompts: Vec<NamedPrompt>,
+    /// Hash of the program: it holds the shipped models, index and catalogue.
+    pub program_sha256: String,
+}
+
+/// A file or folder that settings name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFile {
+    /// Key, such as `retrieval.index`.
+    pub key: String,
+    /// Where it lies.
+    pub path: String,
+    /// Hash of its content.
+    pub sha256: String,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPrompt {
+    /// Key, such as `ner.llm.prompt`.
+    pub key: String,
+    /// Name and version.
+    pub name: String,
+    /// The whole file.
+    pub source: String,
+}
+
+impl Identity {
+    /// Gathers what a cell is made from; `documents` is the hash of the corpus.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] if a file cannot be read; [`Error::Prompt`] if there is no such prompt.
+    pub fn of(cell: &Cell, documents: &str, cache: &Cache) -> Result<Self> {
+        let config = serde_json::to_value(&cell.config).unwrap_or_default();
+        let mut files = Vec::new();
+        named_files(&config, "", cache, &mut files)?;
+        let prompts = prompts(&cell.config)?;
+        let program = std::env::current_exe().map_err(|e| Error::read("the program", e))?;
+        let program_sha256 = cache.sha256(&program)?;
+        let sources: Vec<_> = prompts.iter().map(|prompt| (&prompt.key, &prompt.source)).collect();
+        let contents: Vec<_> = files.iter().map(|file: &NamedFile| (&file.key, &file.sha256)).collect();
+        // Where a file lies changes nothing; but a name may be that of a model elsewhere.
+        let all = serde_json::to_vec(&(config, contents, sources, documents, &program_sha256)).unwrap_or_default();
+        Ok(Self { sha256: format!("{:x}", Sha256::digest(all)), files, prompts, program_sha256 })
+    }
+}
+
+/// Finds the files that settings name, at any depth.
+fn named_files(value: &Value, key: &str, cache: &Cache, found: &mut Vec<NamedFile>) -> Result<()> {
+    match value {
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
+            let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            named_files(value, &key, cache, found)
+        }),
+        Value::String(name) if !name.is_empty() => {
+            let path = if key == "llm.model" { hub::local(name) } else { Some(name.into()) };
+            match path.filter(|path: &std::path::PathBuf| path.exists()) {
+                None => Ok(()),
+                Some(path) => {
+                    let sha256 = cache.sha256(&path)?;
+                    found.push(NamedFile { key: key.to_owned(), path: path.display().to_string(), sha256 });
+                    Ok(())
+                }
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Loads the prompts that a pipeline asks with.
+fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
+    let look = &config.second_look;
+    let asks = [
+        (config.ner.engine == NerEngine::Llm, "ner.llm.prompt", config.extract_prompt()),
+        (config.rerank.engine == RerankEngine::Llm, "rerank.llm.prompt", config.select_prompt()),
+        (look.rounds > 1, "second_look.reword", look.reword.clone()),
+        (look.rounds > 2 && !look.descend.is_empty(), "second_look.descend", look.descend.clone()),
+    ];
+    let prompt = |(_, key, name): (bool, &str, String)| {
+        let prompt = Prompt::load(&name)?;
+        let name = format!("{} {}", prompt.name(), prompt.version());
+        Ok(NamedPrompt { key: key.to_owned(), name, source: prompt.source().to_owned() })
+    };
+    asks.into_iter().filter(|(asks, ..)| *asks).map(prompt).collect()
+}

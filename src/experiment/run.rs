@@ -1,0 +1,346 @@
+//! Runs an experiment: cells come in, a folder with their results leaves. What was done before is not done again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{
+    cache::Cache,
+    calls::{Calls, ModelPool},
+    cells::Cell,
+    folder::{
+        BRAT, CellFolder, CellManifest, ListedCell, MANIFEST, METRICS, RunManifest, TIMINGS, cell_name, cell_path,
+        write_json,
+    },
+    gold::Gold,
+    identity::Identity,
+    scored::{PREDICTIONS, Scored, predictions},
+    settings::ExperimentSettings,
+};
+use crate::{
+    artifact,
+    corpus::{self, Entry, OutputFormat, WriteOptions, Writer},
+    data::{Coded, Document},
+    error::{Error, Result},
+    icd::IcdCode,
+    llm::Generate,
+    pipeline::{Models, Pipeline},
+};
+
+/// Documents that go through a stage before the next one has its turn, so that two models need not be loaded at a time.
+const SHARD_DOCUMENTS: usize = 4096;
+/// Documents in a row that may be lost with their engine before a cell is given up.
+const LOST_IN_A_ROW: usize = 8;
+
+/// Hears how a run goes on.
+pub trait RunWatch {
+    /// A cell begins, with so many documents to go through both halves of its pipeline; `None` if it was done before.
+    fn cell(&mut self, name: &str, documents: Option<usize>);
+    /// So many documents went through one half.
+    fn documents(&mut self, count: usize);
+    /// Something is to be told.
+    fn warn(&mut self, message: &str);
+    /// Whether the run is to stop after what is in work.
+    fn is_stopped(&self) -> bool;
+}
+
+/// What a run did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Cells that were computed.
+    pub computed: usize,
+    /// Cells whose results were there.
+    pub kept: usize,
+    /// Cells that could not be run.
+    pub failed: usize,
+    /// Documents that failed in cells that were computed.
+    pub failed_documents: usize,
+    /// Questions that language models were asked.
+    pub asked: u64,
+    /// Questions whose answers were known.
+    pub reused: u64,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+}
+
+/// Seconds and calls of a cell: what differs when the same is run again.
+#[derive(Serialize)]
+struct Timings {
+    recognition_s: f64,
+    linking_s: f64,
+    documents_per_s: f64,
+    threads: usize,
+    #[serde(flatten)]
+    calls: Calls,
+}
+
+/// An experiment that is ready to run.
+pub struct Run<'a> {
+    /// What was asked for.
+    pub settings: &'a ExperimentSettings,
+    /// The grid.
+    pub cells: &'a [Cell],
+    /// The documents.
+    pub gold: &'a Gold,
+    /// Answers that are known.
+    pub cache: Arc<Cache>,
+    /// System and processor architecture.
+    pub machine: &'a str,
+}
+
+impl Run<'_> {
+    /// Computes the cells whose results are not in `folder` yet, those with the same language models after each other.
+    ///
+    /// A cell that cannot be run does not stop the others. A cell's folder appears when it is whole, so a run that is killed goes on where it
+    /// was; answers of language models are kept one by one.
+    ///
+    /// # Errors
+    /// - [`Error::Write`] if the folder cannot be written or another run is writing it; [`Error::Setting`] if it holds a run on other
+    ///   documents; [`Error::Cache`].
+    pub fn into_folder(&self, folder: &Path, watch: &mut dyn RunWatch) -> Result<RunOutcome> {
+        fs::create_dir_all(cell_path(folder, "")).map_err(|e| Error::write(folder, e))?;
+        let _held = artifact::hold(folder)?;
+        let documents_sha256 = self.gold.sha256();
+        self.begin(folder, &documents_sha256)?;
+        let mut listed: Vec<ListedCell> =
+            self.cells.iter().map(|cell| ListedCell { name: cell.name.clone(), folder: None, failure: None }).collect();
+        let mut order: Vec<usize> = (0..self.cells.len()).collect();
+        order.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
+        let mut pool = ModelPool::new(self.cache.clone(), (self.settings.memory_gb * 1e9) as u64, false);
+        let mut outcome = RunOutcome::default();
+        for at in order {
+            if watch.is_stopped() {
+                outcome.interrupted = true;
+                break;
+            }
+            match self.cell(&self.cells[at], folder, &documents_sha256, &mut pool, watch, &mut outcome) {
+                Ok(name) => listed[at].folder = Some(name),
+                Err(error @ (Error::Write { .. } | Error::Cache { .. })) => return Err(error),
+                Err(Error::Interrupted { .. }) => outcome.interrupted = true,
+                Err(error) => {
+                    outcome.failed += 1;
+                    let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                    watch.warn(&format!("{}: {error}{hint}", self.cells[at].name));
+                    listed[at].failure = Some(error.to_string());
+                }
+            }
+        }
+        self.manifest(documents_sha256, listed).write(folder)?;
+        Ok(outcome)
+    }
+
+    /// Writes the documents, where they are not there.
+    fn begin(&self, folder: &Path, documents_sha256: &str) -> Result<()> {
+        match RunManifest::load(folder) {
+            Ok(before) if before.documents_sha256 != documents_sha256 => Err(Error::Setting {
+                key: "output".into(),
+                expected: format!("a new folder, or one of a run on the same documents ({})", &documents_sha256[..12]),
+                got: format!("{}, on others ({})", folder.display(), &before.documents_sha256[..12]),
+            }),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.gold.write(folder)?;
+                let listed =
+                    self.cells.iter().map(|cell| ListedCell { name: cell.name.clone(), folder: None, failure: None });
+                self.manifest(documents_sha256.to_owned(), listed.collect()).write(folder)
+            }
+        }
+    }
+
+    fn manifest(&self, documents_sha256: String, cells: Vec<ListedCell>) -> RunManifest {
+        RunManifest {
+            noso: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("NOSO_COMMIT").into(),
+            machine: self.machine.to_owned(),
+            experiment: self.settings.clone(),
+            documents_sha256,
+            documents: self.gold.documents.len(),
+            cells,
+        }
+    }
+
+    /// Tells whether the results of a cell are there.
+    ///
+    /// # Errors
+    /// Those of [`Identity::of`].
+    pub fn is_done(&self, cell: &Cell, folder: &Path, documents_sha256: &str) -> Result<bool> {
+        let identity = Identity::of(cell, documents_sha256, &self.cache)?;
+        Ok(is_whole(&cell_path(folder, &cell_name(cell, &identity)), &identity))
+    }
+
+    /// Computes a cell if its results are not there; returns the name of its folder.
+    fn cell(
+        &self,
+        cell: &Cell,
+        folder: &Path,
+        documents_sha256: &str,
+        pool: &mut ModelPool,
+        watch: &mut dyn RunWatch,
+        outcome: &mut RunOutcome,
+    ) -> Result<String> {
+        let identity = Identity::of(cell, documents_sha256, &self.cache)?;
+        let name = cell_name(cell, &identity);
+        let path = cell_path(folder, &name);
+        if is_whole(&path, &identity) {
+            watch.cell(&cell.name, None);
+            outcome.kept += 1;
+            return Ok(name);
+        }
+        watch.cell(&cell.name, Some(2 * self.gold.documents.len()));
+        pool.take_counts(); // those of a cell that failed
+        let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
+        let pipeline = Arc::new(Pipeline::with_models(&cell.config, &models)?);
+        // Not in its place before it is whole.
+        let partial = cell_path(folder, &format!(".{name}.partial"));
+        remove(&partial)?;
+        let mut coding = Coding::new(&pipeline, &partial)?;
+        coding.run(self.gold, &models, pool, watch)?;
+        let (calls, timings) = (pool.take_counts(), coding.timings());
+        outcome.asked += calls.asked;
+        outcome.reused += calls.reused;
+        outcome.failed_documents += coding.failures.len();
+        let failures = coding.finish()?;
+        let unknown_codes = unknown_codes(self.gold, &pipeline);
+        let figures = Scored::of(self.gold, predictions(&partial)?, &unknown_codes)?.figures(self.settings.resamples);
+        write_json(&partial.join(METRICS), &figures)?;
+        write_json(&partial.join(TIMINGS), &Timings { calls, ..timings })?;
+        let hash = |name: &str| artifact::sha256_of_tree(&partial.join(name), &artifact::sha256_of_file);
+        let manifest = CellManifest {
+            name: cell.name.clone(),
+            values: cell.values.clone(),
+            row: cell.row.clone(),
+            paper: cell.paper.clone(),
+            pipeline: cell.config.clone(),
+            models: pipeline.fingerprints().into_iter().map(|(stage, print)| (stage.to_owned(), print)).collect(),
+            identity,
+            unknown_codes,
+            failures,
+            predictions_sha256: hash(PREDICTIONS)?,
+            brat_sha256: hash(BRAT)?,
+        };
+        write_json(&partial.join(MANIFEST), &manifest)?;
+        remove(&path)?;
+        fs::rename(&partial, &path).map_err(|e| Error::write(&path, e))?;
+        outcome.computed += 1;
+        Ok(name)
+    }
+}
+
+/// Tells whether a folder holds all results of a cell; one in which documents failed is tried again.
+fn is_whole(path: &Path, identity: &Identity) -> bool {
+    let is_same = |there: CellFolder| there.manifest.identity == *identity && there.manifest.failures.is_empty();
+    CellFolder::load(path).is_ok_and(is_same)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::write(folder, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the gold codes that neither catalogue nor index has.
+fn unknown_codes(gold: &Gold, pipeline: &Pipeline) -> BTreeSet<String> {
+    let known = pipeline.retriever().known_codes();
+    let codes = gold.documents.iter().flat_map(|document| &document.gold).map(|entity| &entity.code);
+    let is_known = |code: &String| code.parse::<IcdCode>().is_ok_and(|code| known.contains(&code));
+    codes.filter(|code| !is_known(code)).cloned().collect()
+}
+
+/// The documents of a cell on their way through its pipeline.
+struct Coding<'a> {
+    pipeline: &'a Pipeline,
+    writers: Vec<Box<dyn Writer>>,
+    failures: BTreeMap<usize, (String, String)>,
+    lost: usize,
+    written: usize,
+    seconds: [f64; 2],
+}
+
+impl<'a> Coding<'a> {
+    fn new(pipeline: &'a Arc<Pipeline>, folder: &Path) -> Result<Self> {
+        let of_catalog = pipeline.clone();
+        let lookup = move |code: &IcdCode| {
+            let catalog = of_catalog.retriever().catalog();
+            Some(Entry { row: catalog.row(code)?, title: catalog.title(code) })
+        };
+        let lookup: corpus::Lookup = Arc::new(lookup);
+        let open = |(format, name)| {
+            let options = WriteOptions { format, explain: true, resume: false, lookup: lookup.clone() };
+            corpus::create(Some(&folder.join(name)), options)
+        };
+        let writers = [(OutputFormat::Jsonl, PREDICTIONS), (OutputFormat::Brat, BRAT)].into_iter().map(open);
+        let writers = writers.collect::<Result<_>>()?;
+        Ok(Self { pipeline, writers, failures: BTreeMap::new(), lost: 0, written: 0, seconds: [0.0; 2] })
+    }
+
+    /// Takes the documents through the pipeline, one half after the other, shard by shard.
+    fn run(&mut self, gold: &Gold, models: &Models, pool: &ModelPool, watch: &mut dyn RunWatch) -> Result<()> {
+        let documents: Vec<Document> = gold.documents.iter().map(|document| document.document()).collect();
+        let batch = self.pipeline.batch_documents();
+        let needed = |model: &Option<Arc<dyn Generate>>| model.clone().into_iter().collect::<Vec<_>>();
+        for shard in documents.chunks(SHARD_DOCUMENTS) {
+            let mut recognised = Vec::with_capacity(shard.len());
+            pool.make_room(&needed(&models.extract));
+            for some in shard.chunks(batch) {
+                let started = Instant::now();
+                recognised.extend(self.pipeline.recognise(some));
+                self.seconds[0] += started.elapsed().as_secs_f64();
+                go_on(watch, some.len())?;
+            }
+            pool.make_room(&needed(&models.select));
+            let mut recognised = recognised.into_iter();
+            for some in shard.chunks(batch) {
+                let started = Instant::now();
+                let coded = self.pipeline.link(some, recognised.by_ref().take(some.len()).collect());
+                self.seconds[1] += started.elapsed().as_secs_f64();
+                some.iter().zip(coded).try_for_each(|(document, outcome)| self.write(document, outcome))?;
+                go_on(watch, some.len())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, document: &Document, outcome: Result<Coded>) -> Result<()> {
+        match outcome {
+            Ok(coded) => {
+                self.lost = 0;
+                self.writers.iter_mut().try_for_each(|writer| writer.write(document, &coded))?;
+            }
+            Err(error) => {
+                self.lost =
+                    if matches!(error, Error::Generation { engine_lost: true, .. }) { self.lost + 1 } else { 0 };
+                if self.lost >= LOST_IN_A_ROW {
+                    return Err(error);
+                }
+                self.failures.insert(self.written, (document.id.clone(), error.to_string()));
+            }
+        }
+        self.written += 1;
+        Ok(())
+    }
+
+    fn timings(&self) -> Timings {
+        let [recognition_s, linking_s] = self.seconds;
+        let documents_per_s = self.written as f64 / (recognition_s + linking_s).max(1e-9);
+        let threads = rayon::current_num_threads();
+        Timings { recognition_s, linking_s, documents_per_s, threads, calls: Calls::default() }
+    }
+
+    /// Completes the files; returns which documents failed, and why.
+    fn finish(self) -> Result<Vec<(String, String)>> {
+        self.writers.into_iter().try_for_each(Writer::finish)?;
+        Ok(self.failures.into_values().collect())
+    }
+}
+
+fn go_on(watch: &mut dyn RunWatch, documents: usize) -> Result<()> {
+    watch.documents(documents);
+    if watch.is_stopped() { Err(Error::Interrupted { what: "a cell was run" }) } else { Ok(()) }
+}
