@@ -2,6 +2,7 @@
 
 #[cfg(feature = "llm")]
 mod adapters;
+mod annotated;
 #[cfg(feature = "neural")]
 mod base_formats;
 #[cfg(feature = "neural")]
@@ -17,6 +18,7 @@ mod diagnosis;
 #[cfg(feature = "neural")]
 mod encoders;
 mod eval;
+mod experiment;
 mod index;
 mod layering;
 #[cfg(feature = "neural")]

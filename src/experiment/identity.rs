@@ -59,11 +59,17 @@ impl Identity {
         let prompts = prompts(&cell.config)?;
         let program = std::env::current_exe().map_err(|e| Error::read("the program", e))?;
         let program_sha256 = cache.sha256(&program)?;
-        let sources: Vec<_> = prompts.iter().map(|prompt| (&prompt.key, &prompt.source)).collect();
-        let contents: Vec<_> = files.iter().map(|file: &NamedFile| (&file.key, &file.sha256)).collect();
-        // Where a file lies changes nothing; but a name may be that of a model elsewhere.
-        let all = serde_json::to_vec(&(config, contents, sources, documents, &program_sha256)).unwrap_or_default();
-        Ok(Self { sha256: format!("{:x}", Sha256::digest(all)), files, prompts, program_sha256 })
+        let mut identity = Self { sha256: String::new(), files, prompts, program_sha256 };
+        identity.sha256 = identity.hash(&cell.config, documents);
+        Ok(identity)
+    }
+
+    /// Returns the hash that it should have with a pipeline and the hash of a corpus.
+    pub fn hash(&self, config: &PipelineConfig, documents: &str) -> String {
+        let sources: Vec<_> = self.prompts.iter().map(|prompt| (&prompt.key, &prompt.source)).collect();
+        let contents: Vec<_> = self.files.iter().map(|file| (&file.key, &file.sha256)).collect();
+        let all = serde_json::to_vec(&(config, contents, sources, documents, &self.program_sha256));
+        format!("{:x}", Sha256::digest(all.unwrap_or_default()))
     }
 }
 

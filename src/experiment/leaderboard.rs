@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::Table;
 use serde_json::Value;
 
-use super::folder::{METRICS, RunManifest, json};
+use super::{
+    folder::{METRICS, RunManifest, json},
+    written::{decimal, table},
+};
 use crate::error::Result;
 
 /// Lays out F1 of the three tasks, with the interval of code assignment, for each cell of a run in the order of the grid.
@@ -14,34 +17,24 @@ use crate::error::Result;
 /// - [`crate::error::Error::Read`], [`crate::error::Error::Parse`] if the folder is not whole.
 pub fn leaderboard(run: &Path) -> Result<Table> {
     let manifest = RunManifest::load(run)?;
-    let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
-        "cell",
-        "NER",
-        "NER + linking",
-        "codes",
-        "95 % interval",
-        "codes, relaxed",
-        "questions",
-    ]);
+    let mut rows = Vec::new();
     for cell in manifest.cells(run)? {
         let figures: Value = json(&cell.path.join(METRICS))?;
         let at = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
-        let f1 = |of: &str| format!("{:.3}", at(&format!("{of}/f1")));
-        let interval = [0, 1].map(|end| at(&format!("/strict/code_assignment/f1_interval/{end}")));
-        table.add_row([
+        let f1 = |of: &str| decimal(at(&format!("{of}/f1")), 3);
+        let [lower, upper] = [0, 1].map(|end| at(&format!("/strict/code_assignment/f1_interval/{end}")));
+        rows.push(vec![
             cell.manifest.name.clone(),
             f1("/strict/ner"),
             f1("/strict/ner_linking"),
             f1("/strict/code_assignment"),
-            format!("{:.3}–{:.3}", interval[0], interval[1]),
+            format!("{} to {}", decimal(lower, 3), decimal(upper, 3)),
             f1("/relaxed/code_assignment"),
             figures.pointer("/asked/questions").map_or_else(String::new, Value::to_string),
         ]);
     }
-    for cell in manifest.cells.iter().filter(|cell| cell.failure.is_some()) {
-        table.add_row([&format!("{}: could not be run", cell.name), "–", "–", "–", "–", "–", "–"]);
-    }
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    Ok(table)
+    let failed = manifest.cells.iter().filter(|cell| cell.failure.is_some());
+    rows.extend(failed.map(|cell| vec![format!("{}: could not be run", cell.name)]));
+    let header = ["F1 of", "NER", "NER + linking", "codes", "95 % interval", "codes, relaxed", "questions"];
+    Ok(table(&header, rows))
 }

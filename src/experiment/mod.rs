@@ -4,6 +4,7 @@ pub mod audit;
 pub mod cache;
 pub mod calls;
 pub mod cells;
+pub mod compare;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))] // the study, which draws most, needs encoders
 mod figures;
 pub mod folder;
@@ -16,5 +17,6 @@ pub mod scored;
 pub mod settings;
 #[cfg(feature = "neural")]
 pub mod study;
+pub mod verify;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))]
 mod written;

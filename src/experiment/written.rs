@@ -1,4 +1,6 @@
-//! How numbers are written in figures and tables.
+//! How numbers are written in figures and tables, and tables on the terminal.
+
+use comfy_table::{CellAlignment, Table, TableComponent, presets::UTF8_HORIZONTAL_ONLY};
 
 /// Writes a number in groups of three digits.
 pub(in crate::experiment) fn grouped(number: u64) -> String {
@@ -32,6 +34,22 @@ pub(in crate::experiment) fn signed(difference: f64, digits: usize) -> String {
 /// Returns the sign of a difference other than 0.
 pub(in crate::experiment) fn sign(difference: f64) -> &'static str {
     if difference < 0.0 { "−" } else { "+" }
+}
+
+/// Makes a table for the terminal: a line under the header, none between rows, all columns but the first to the right.
+pub(in crate::experiment) fn table<S: ToString>(header: &[S], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header.iter().map(ToString::to_string)).add_rows(rows);
+    for line in [
+        TableComponent::HorizontalLines,
+        TableComponent::MiddleIntersections,
+        TableComponent::LeftBorderIntersections,
+        TableComponent::RightBorderIntersections,
+    ] {
+        table.remove_style(line);
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
 }
 
 /// Writes a duration in its two greatest units.

@@ -6,18 +6,7 @@ use assert_cmd::Command;
 use predicates::str::contains;
 use serde_json::Value;
 
-/// Writes a record: its text, and words of it with their codes.
-fn record(folder: &Path, id: &str, text: &str, marked: &[(&str, &str)]) {
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join(format!("{id}.txt")), text).unwrap();
-    let line = |(number, (words, code)): (usize, &(&str, &str))| {
-        let start = text[..text.find(words).unwrap()].chars().count();
-        let end = start + words.chars().count();
-        format!("T{number}\ticd_code {start} {end}\t{words}\nN{number}\tReference T{number} ICD_codes:1\t{code}\n")
-    };
-    let lines: String = (1..).zip(marked).map(line).collect();
-    fs::write(folder.join(format!("{id}.ann")), lines).unwrap();
-}
+use crate::annotated::record;
 
 fn noso(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
     Command::cargo_bin("noso").unwrap().current_dir(folder).arg("corpus").args(arguments).assert()

@@ -1,7 +1,9 @@
 //! `noso experiment`: pipelines compared on a corpus.
 
+mod compare;
 mod progress;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -16,8 +18,12 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Say how cells differ from a baseline, by how much, and how sure that is
+    Compare(compare::Args),
     /// Run every cell of a grid; what was done before is not done again
     Run(run::Args),
+    /// Check that results are what they say: count again, code a sample again
+    Verify(verify::Args),
 }
 
 /// Runs one of them.
@@ -26,6 +32,8 @@ enum Action {
 /// Whatever kept it from finishing.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
+        Action::Compare(args) => compare::run(args),
         Action::Run(args) => run::run(args),
+        Action::Verify(args) => verify::run(args),
     }
 }

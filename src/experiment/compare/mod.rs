@@ -1,0 +1,280 @@
+//! Cells held against the first of them: results come in, differences leave, with what chance may have to do with them.
+
+mod breakdown;
+mod stability;
+mod table;
+
+use std::{collections::BTreeSet, path::Path};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+pub use self::{
+    breakdown::{Breakdown, Group, Task},
+    stability::Stability,
+};
+use super::{
+    folder::{CellFolder, RunManifest},
+    gold::Gold,
+    scored::{Prediction, Scored, predictions},
+};
+use crate::{
+    error::{Error, Result},
+    eval::{
+        bootstrap::{Bootstrap, Difference},
+        loss::Losses,
+        metrics::{DocumentCounts, Figures, Metrics, Score},
+        significance::{Permutation, holm, smallest_detectable},
+    },
+};
+
+/// Documents drawn in all rounds of a test together, at most.
+const DRAWS: usize = 200_000_000;
+
+/// A cell with what it predicted.
+#[derive(Debug)]
+pub struct Side {
+    /// What it is called; with its run where several are compared.
+    pub name: String,
+    /// Its folder and manifest.
+    pub cell: CellFolder,
+    /// For each gold document; `None` where it failed.
+    pub predictions: Vec<Option<Prediction>>,
+    /// All counts.
+    pub scored: Scored,
+}
+
+/// Cells on the same documents.
+#[derive(Debug)]
+pub struct Sides {
+    /// The documents.
+    pub gold: Gold,
+    /// The cells, the baseline first.
+    pub sides: Vec<Side>,
+}
+
+impl Sides {
+    /// Reads runs, with all their cells, and folders of single cells.
+    ///
+    /// # Errors
+    /// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if they are on different documents.
+    pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
+        let mut cells: Vec<CellFolder> = Vec::new();
+        for path in paths.iter().map(AsRef::as_ref) {
+            match path.join(super::gold::DOCUMENTS).exists() {
+                true => cells.extend(RunManifest::load(path)?.cells(path)?),
+                false => cells.push(CellFolder::load(path)?),
+            }
+        }
+        let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
+        let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
+        let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
+        for run in &runs {
+            if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
+                let got = format!("others in {} than in {}", run.display(), first.display());
+                return Err(different("runs on the same documents with the same annotation", got));
+            }
+        }
+        let gold = Gold::load(&first)?;
+        let is_one_run = runs.len() == 1;
+        let sides = cells.iter().map(|cell| Side::load(cell.clone(), &gold, is_one_run)).collect::<Result<_>>()?;
+        Ok(Self { gold, sides })
+    }
+}
+
+impl Sides {
+    /// Makes a cell the baseline: the one of this name, or the only one whose name holds these words.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] if there is none, or several.
+    pub fn put_first(&mut self, name: &str) -> Result<()> {
+        let named = |is: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            (0..self.sides.len()).filter(|&at| is(&self.sides[at].name)).collect()
+        };
+        let exact = named(&|one| one == name);
+        let found = if exact.is_empty() { named(&|one| one.contains(name)) } else { exact };
+        let [at] = found[..] else {
+            let names = self.sides.iter().map(|side| side.name.as_str()).collect::<Vec<_>>().join("; ");
+            let (key, expected) = ("baseline".into(), format!("words that one of these has: {names}"));
+            return Err(Error::Setting { key, expected, got: format!("{name}, of {} cells", found.len()) });
+        };
+        self.sides[..=at].rotate_right(1);
+        Ok(())
+    }
+}
+
+fn different(expected: &str, got: String) -> Error {
+    Error::Setting { key: "compare".into(), expected: expected.into(), got }
+}
+
+impl Side {
+    /// Reads what a cell predicted for the documents of its run.
+    ///
+    /// # Errors
+    /// - [`Error::Read`], [`Error::Parse`]; [`Error::Setting`] if it predicted for others.
+    pub fn load(cell: CellFolder, gold: &Gold, is_one_run: bool) -> Result<Self> {
+        let all = predictions(&cell.path)?.collect::<Result<Vec<_>>>()?;
+        let scored = Scored::of(gold, all.iter().cloned().map(Ok), &cell.manifest.unknown_codes)?;
+        let mut left = all.into_iter().peekable();
+        // They stand in the documents' order, some are missing.
+        let of = |document: &super::gold::GoldDocument| left.next_if(|next| next.id == document.id);
+        let predictions = gold.documents.iter().map(of).collect();
+        let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
+        let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
+        Ok(Self { name, predictions, scored, cell })
+    }
+
+    /// Returns the code set of each document.
+    fn code_sets(&self) -> Vec<BTreeSet<&str>> {
+        fn codes(prediction: &Option<Prediction>) -> BTreeSet<&str> {
+            prediction.iter().flat_map(Prediction::codes).map(|(code, _)| code.as_str()).collect()
+        }
+        self.predictions.iter().map(codes).collect()
+    }
+}
+
+/// A comparison of cells with the first.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// Documents.
+    pub documents: usize,
+    /// Resamples, and rounds of the permutation test.
+    pub resamples: usize,
+    /// The cells, the baseline first.
+    pub cells: Vec<Compared>,
+    /// F1 by kinds of codes and mentions.
+    pub breakdowns: Vec<Breakdown>,
+    /// How much hangs on each axis.
+    pub stability: Vec<Stability>,
+}
+
+/// A cell and how it differs from the baseline.
+#[derive(Debug, Serialize)]
+pub struct Compared {
+    /// What it is called.
+    pub name: String,
+    /// Documents without a prediction.
+    pub failed: usize,
+    /// Whole codes.
+    pub strict: TaskFigures,
+    /// Codes cut to three characters.
+    pub relaxed: TaskFigures,
+    /// Where codes got lost.
+    pub losses: Losses,
+}
+
+/// The figures of the three tasks.
+#[derive(Debug, Serialize)]
+pub struct TaskFigures {
+    /// Spans.
+    pub ner: ScoreOf<Figure>,
+    /// Spans with their codes.
+    pub ner_linking: ScoreOf<Figure>,
+    /// Codes of a document.
+    pub code_assignment: ScoreOf<Figure>,
+}
+
+/// What is known of each figure of a task.
+#[derive(Debug, Serialize)]
+pub struct ScoreOf<T> {
+    /// Precision.
+    pub precision: T,
+    /// Recall.
+    pub recall: T,
+    /// F1.
+    pub f1: T,
+    /// TP / (TP + FP + FN).
+    pub accuracy: T,
+}
+
+/// A figure, and its difference from the baseline's.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Figure {
+    /// Over all documents.
+    pub value: f64,
+    /// None of the baseline itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+}
+
+/// A difference from the baseline, and what chance may have to do with it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Against {
+    /// Higher by so much, with the interval of the paired bootstrap.
+    pub difference: Difference,
+    /// Of the paired permutation test.
+    pub p_value: f64,
+    /// The same, raised by Holm's rule over all cells.
+    pub p_holm: f64,
+    /// True difference that such a corpus would show in four of five cases.
+    pub smallest_detectable: f64,
+}
+
+impl Comparison {
+    /// Compares all cells with the first.
+    pub fn of(Sides { gold, sides }: &Sides, resamples: usize) -> Self {
+        let resamples = resamples.min(DRAWS / gold.documents.len().max(1)).max(200);
+        let tested = |of: fn(&Scored) -> &Vec<DocumentCounts>| tested(sides, of, resamples);
+        let (strict, relaxed) = (tested(|scored| &scored.strict), tested(|scored| &scored.relaxed));
+        let cells = sides.iter().zip(strict).zip(relaxed).map(|((side, strict), relaxed)| Compared {
+            name: side.name.clone(),
+            failed: side.scored.failed,
+            strict,
+            relaxed,
+            losses: side.scored.losses,
+        });
+        Self {
+            documents: gold.documents.len(),
+            resamples,
+            cells: cells.collect(),
+            breakdowns: breakdown::breakdowns(gold, sides, resamples.min(1000)),
+            stability: stability::stability(sides),
+        }
+    }
+}
+
+/// Tests every figure of every cell against the first cell's.
+fn tested(sides: &[Side], of: fn(&Scored) -> &Vec<DocumentCounts>, resamples: usize) -> Vec<TaskFigures> {
+    let counts: Vec<&Vec<DocumentCounts>> = sides.iter().map(|side| of(&side.scored)).collect();
+    let test = |&other: &&Vec<DocumentCounts>| {
+        let pairs: Vec<_> = counts[0].iter().copied().zip(other.iter().copied()).collect();
+        let differences = Bootstrap::new(resamples).difference(&pairs)?;
+        let p_values = Permutation { rounds: resamples, seed: Bootstrap::DEFAULT_SEED }.p_values(&pairs)?;
+        Some((differences.values(), p_values.values()))
+    };
+    let tests: Vec<Option<_>> = counts.par_iter().skip(1).map(test).collect();
+    let holms: Vec<Vec<f64>> = (0..14)
+        .map(|figure| holm(&tests.iter().flatten().map(|(_, p_values)| p_values[figure]).collect::<Vec<_>>()))
+        .collect();
+    let values = |counts: &Vec<DocumentCounts>| Metrics::of(counts).figures().values();
+    let mut places = 0..;
+    let against = tests.iter().map(|test| {
+        let (differences, p_values) = test.as_ref()?;
+        let place = places.next()?;
+        let one = |figure: usize| Against {
+            difference: differences[figure],
+            p_value: p_values[figure],
+            p_holm: holms[figure][place],
+            smallest_detectable: smallest_detectable(differences[figure].interval),
+        };
+        Some(std::array::from_fn::<Against, 14, _>(one))
+    });
+    let against: Vec<Option<[Against; 14]>> = [None].into_iter().chain(against).collect();
+    let figures = |(counts, against): (&&Vec<DocumentCounts>, Option<[Against; 14]>)| {
+        let values = values(counts);
+        let one = |figure: usize| Figure { value: values[figure], against: against.map(|against| against[figure]) };
+        Figures::from_values(std::array::from_fn(one)).into()
+    };
+    counts.iter().zip(against).map(figures).collect()
+}
+
+impl From<Figures<Figure>> for TaskFigures {
+    fn from(figures: Figures<Figure>) -> Self {
+        let score = |Score { precision, recall, f1, accuracy }| ScoreOf { precision, recall, f1, accuracy };
+        Self {
+            ner: score(figures.ner),
+            ner_linking: score(figures.ner_linking),
+            code_assignment: score(figures.code_assignment),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether a run's results are what they say: a folder comes in, what differs leaves.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    compare::Side,
+    folder::{BRAT, CellFolder, METRICS, RunManifest, json},
+    gold::{Gold, GoldDocument},
+    scored::{PREDICTIONS, Prediction, Scored, predictions},
+};
+use crate::{
+    artifact,
+    corpus::{self, Entry, OutputFormat, WriteOptions},
+    data::Document,
+    error::{Error, Result},
+    icd::IcdCode,
+    pipeline::Pipeline,
+};
+
+/// What was found of a cell.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What the cell is called.
+    pub name: String,
+    /// What is not as it says.
+    pub problems: Vec<String>,
+    /// Documents that were coded again.
+    pub replayed: usize,
+    /// Of these, with other codings.
+    pub changed_documents: usize,
+    /// Questions that were asked again.
+    pub asked: usize,
+    /// Of these, answered otherwise.
+    pub flipped_answers: usize,
+}
+
+impl Verdict {
+    /// Tells whether everything was found as it says.
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.changed_documents == 0 && self.flipped_answers == 0
+    }
+}
+
+/// Checks every cell of a run: hashes, figures counted again, and up to `sample` documents of each coded again, without the cache.
+///
+/// # Errors
+/// - [`Error::Read`], [`Error::Parse`] if the folder is no run. What is wrong with a cell is in its verdict.
+pub fn verify(run: &Path, sample: usize, mut told: impl FnMut(&str)) -> Result<Vec<Verdict>> {
+    let manifest = RunManifest::load(run)?;
+    let gold = Gold::load(run)?;
+    let documents =
+        (gold.sha256() != manifest.documents_sha256).then(|| "documents.jsonl is not that of the run".to_owned());
+    let mut verdicts = Vec::new();
+    for listed in &manifest.cells {
+        let Some(folder) = &listed.folder else { continue };
+        told(&listed.name);
+        let mut verdict = Verdict { name: listed.name.clone(), ..Verdict::default() };
+        verdict.problems.extend(documents.clone());
+        match CellFolder::load(&super::folder::cell_path(run, folder)) {
+            Err(error) => verdict.problems.push(error.to_string()),
+            Ok(cell) => verdict.check(&cell, &gold, &manifest, sample),
+        }
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+impl Verdict {
+    fn check(&mut self, cell: &CellFolder, gold: &Gold, run: &RunManifest, sample: usize) {
+        let CellFolder { path, manifest } = cell;
+        if manifest.identity.hash(&manifest.pipeline, &run.documents_sha256) != manifest.identity.sha256 {
+            self.problems.push("its manifest was changed: settings, files or prompts are not those of its hash".into());
+        }
+        for (name, expected) in [(PREDICTIONS, &manifest.predictions_sha256), (BRAT, &manifest.brat_sha256)] {
+            match artifact::sha256_of_tree(&path.join(name), &artifact::sha256_of_file) {
+                Ok(found) if found == *expected => {}
+                Ok(_) => self.problems.push(format!("{name} was changed: its hash is not that of the manifest")),
+                Err(error) => self.problems.push(error.to_string()),
+            }
+        }
+        match figures_differ(cell, gold, run.experiment.resamples) {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => self.problems.push(format!(
+                "{METRICS} says otherwise than the predictions: {}",
+                keys.into_iter().collect::<Vec<_>>().join(", ")
+            )),
+            Err(error) => self.problems.push(error.to_string()),
+        }
+        if sample > 0 {
+            if let Err(error) = self.replay(cell, gold, sample) {
+                self.problems.push(format!("cannot be coded again: {error}"));
+            }
+        }
+    }
+
+    /// Codes some documents again, evenly spread over the corpus, and counts what comes out otherwise.
+    fn replay(&mut self, cell: &CellFolder, gold: &Gold, sample: usize) -> Result<()> {
+        let side = Side::load(cell.clone(), gold, true)?;
+        let step = gold.documents.len().div_ceil(sample.max(1)).max(1);
+        let drawn: Vec<(&GoldDocument, &Prediction)> = gold
+            .documents
+            .iter()
+            .zip(&side.predictions)
+            .step_by(step)
+            .filter_map(|(document, prediction)| Some((document, prediction.as_ref()?)))
+            .collect();
+        let pipeline = Arc::new(Pipeline::load(&cell.manifest.pipeline)?);
+        let documents: Vec<Document> = drawn.iter().map(|(document, _)| document.document()).collect();
+        for (before, now) in drawn.iter().map(|(_, before)| *before).zip(again(&pipeline, &documents)?) {
+            self.replayed += 1;
+            self.changed_documents += usize::from(now.mentions != before.mentions);
+            self.asked += before.trace.exchanges.len();
+            let asked = before.trace.exchanges.len().max(now.trace.exchanges.len());
+            let same = before.trace.exchanges.iter().zip(&now.trace.exchanges).filter(|(a, b)| a.answer == b.answer);
+            self.flipped_answers += asked - same.count();
+        }
+        Ok(())
+    }
+}
+
+/// Codes documents, written and read as those of a run are, so that numbers are rounded alike.
+fn again(pipeline: &Arc<Pipeline>, documents: &[Document]) -> Result<Vec<Prediction>> {
+    let folder = tempfile::tempdir().map_err(|e| Error::write("a temporary folder", e))?;
+    let of_catalog = pipeline.clone();
+    let lookup = move |code: &IcdCode| {
+        let catalog = of_catalog.retriever().catalog();
+        Some(Entry { row: catalog.row(code)?, title: catalog.title(code) })
+    };
+    let options = WriteOptions { format: OutputFormat::Jsonl, explain: true, resume: false, lookup: Arc::new(lookup) };
+    let mut writer = corpus::create(Some(&folder.path().join(PREDICTIONS)), options)?;
+    for (document, outcome) in documents.iter().zip(pipeline.code(documents)) {
+        writer.write(document, &outcome?)?;
+    }
+    writer.finish()?;
+    predictions(folder.path())?.collect()
+}
+
+/// Counts a cell's figures again and names those that its file gives otherwise.
+fn figures_differ(cell: &CellFolder, gold: &Gold, resamples: usize) -> Result<BTreeSet<String>> {
+    let written: Value = json(&cell.path.join(METRICS))?;
+    let scored = Scored::of(gold, predictions(&cell.path)?, &cell.manifest.unknown_codes)?;
+    let mut differ = BTreeSet::new();
+    let counted = serde_json::to_value(scored.figures(resamples)).unwrap_or_default();
+    unequal(&counted, &written, "", &mut differ);
+    Ok(differ)
+}
+
+/// Tells whether numbers are the same but for the last digit, which reading may change.
+fn is_near(one: &serde_json::Number, other: &serde_json::Number) -> bool {
+    let [one, other] = [one, other].map(|number| number.as_f64().unwrap_or(f64::NAN));
+    (one - other).abs() <= 1e-12 * one.abs().max(1.0)
+}
+
+fn unequal(one: &Value, other: &Value, key: &str, differ: &mut BTreeSet<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            for name in one.keys().chain(other.keys()) {
+                let of = |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                unequal(&of(one), &of(other), &key, differ);
+            }
+        }
+        (Value::Number(one), Value::Number(other)) if is_near(one, other) => {}
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            one.iter().zip(other).for_each(|(one, other)| unequal(one, other, key, differ));
+        }
+        _ if one == other => {}
+        _ => drop(differ.insert(key.to_owned())),
+    }
+}

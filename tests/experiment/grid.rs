@@ -1,0 +1,157 @@
+//! A grid from its file to a comparison.
+
+use std::fs;
+
+use predicates::{prelude::PredicateBooleanExt, str::contains};
+use serde_json::Value;
+
+use super::{cells, file, noso, notes};
+use crate::annotated::record;
+
+const GRID: &str = "[corpus]\ngold = 'notes'\nsplit = { modulo = 2, remainder = 1 }\n\
+                    [axes]\n'decision.min_confidence' = [0.0, 0.9]\n'rerank.candidates' = [15, 1]\n";
+
+#[test]
+fn a_grid_is_run_once_and_its_figures_are_those_of_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    notes(&at("notes"), 12);
+    file(folder.path(), "grid.toml", GRID);
+    noso(folder.path(), &["run", "grid.toml", "--dry-run"]).assert().success().stdout(contains("in all 0 questions"));
+    assert!(!at("runs").exists());
+    noso(folder.path(), &["run", "grid.toml"]).assert().success().stderr(contains("4 cells computed, 0 there before"));
+    noso(folder.path(), &["run", "grid.toml"]).assert().success().stderr(contains("0 cells computed, 4 there before"));
+
+    let cells = cells(&at("runs/grid"));
+    assert!(cells[0].file_name().unwrap().to_str().unwrap().starts_with("min_confidence=0.0-candidates=15-"));
+    let metrics: Value = serde_json::from_slice(&fs::read(cells[1].join("metrics.json")).unwrap()).unwrap();
+    // The odd half is coded, and it is that half which is scored.
+    assert_eq!(metrics["documents"], 6);
+    let gold = at("gold");
+    for id in (1..12).step_by(2) {
+        for ending in ["txt", "ann"] {
+            fs::create_dir_all(&gold).unwrap();
+            fs::copy(at("notes").join(format!("{id}.{ending}")), gold.join(format!("{id}.{ending}"))).unwrap();
+        }
+    }
+    let mut eval = assert_cmd::Command::cargo_bin("noso").unwrap();
+    let eval =
+        eval.args(["eval", "--format", "json", "--gold"]).arg(&gold).arg("--predicted").arg(cells[1].join("brat"));
+    let eval: Value = serde_json::from_slice(&eval.assert().success().get_output().stdout).unwrap();
+    for task in ["ner", "ner_linking", "code_assignment"] {
+        for key in ["tp", "fp", "fn", "f1"] {
+            assert_eq!(metrics["strict"][task][key], eval[task][key], "{task} {key}");
+        }
+    }
+
+    let compared =
+        noso(folder.path(), &["compare", "runs/grid", "--resamples", "500", "--format", "json"]).assert().success();
+    let compared: Value = serde_json::from_slice(&compared.get_output().stdout).unwrap();
+    assert_eq!(compared["cells"].as_array().unwrap().len(), 4);
+    let f1 = &compared["cells"][2]["strict"]["code_assignment"]["f1"];
+    let metrics: Value = serde_json::from_slice(&fs::read(cells[2].join("metrics.json")).unwrap()).unwrap();
+    assert_eq!(f1["value"], metrics["strict"]["code_assignment"]["f1"]);
+    let [p_value, p_holm] = ["p_value", "p_holm"].map(|key| f1[key].as_f64().unwrap());
+    assert!(0.0 < p_value && p_value <= p_holm && p_holm <= 1.0, "{f1}");
+    let losses = &compared["cells"][0]["losses"];
+    let all: u64 = losses.as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    let tp_fn = ["tp", "fn"].map(|key| metrics["strict"]["code_assignment"][key].as_u64().unwrap());
+    assert_eq!(all, tp_fn.iter().sum::<u64>());
+    let kinds: Vec<&str> =
+        compared["breakdowns"].as_array().unwrap().iter().map(|kind| kind["by"].as_str().unwrap()).collect();
+    assert_eq!(kinds[..3], ["codes seen in training", "entities of the code in training", "chapter"]);
+    assert_eq!(compared["stability"][0]["axis"], "min_confidence");
+    noso(folder.path(), &["compare", "runs/grid", "--baseline", "0.9, candidates=1"])
+        .assert()
+        .code(1)
+        .stderr(contains("baseline"));
+    let told = noso(folder.path(), &["compare", "runs/grid", "--baseline", "0.9, candidates=15"]).assert().success();
+    told.stdout(contains("baseline: min_confidence=0.9, candidates=15").and(contains("difference")));
+}
+
+#[test]
+fn wrong_files_and_huge_grids_are_refused_and_a_missing_model_stops_only_its_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    notes(&folder.path().join("notes"), 6);
+    let refused = |text: &str, told: &str| {
+        file(folder.path(), "wrong.toml", text);
+        noso(folder.path(), &["run", "wrong.toml"]).assert().code(1).stderr(contains(told));
+    };
+    refused("[corpus]\ngold = 'notes'\n[axis]\n'rerank.candidates' = [1]", "`axis`, nearest is `axes`");
+    refused("[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidate' = [1]", "`candidate`, nearest is `candidates`");
+    refused("[corpus]\ngold = 'nowhere'", "nowhere");
+    let numbers = |count: usize| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let huge = format!(
+        "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = [{0}]\n'retrieval.neighbours' = [{0}]",
+        numbers(100)
+    );
+    refused(&huge, "10000 cells");
+    assert!(!folder.path().join("runs").exists());
+
+    let rows = "[corpus]\ngold = 'notes'\n[[rows]]\nname = 'missing'\nset = ['ner.model=nowhere.bin']\n[[rows]]\nname = 'there'\n";
+    file(folder.path(), "rows.toml", rows);
+    let run = noso(folder.path(), &["run", "rows.toml"]).assert().code(2);
+    run.stderr(
+        contains("missing: failed to read nowhere.bin")
+            .and(contains("1 cells computed, 0 there before, 1 could not be run")),
+    );
+    noso(folder.path(), &["run", "rows.toml", "--dry-run"]).assert().code(2).stdout(contains("missing: cannot be run"));
+}
+
+#[test]
+fn dev_documents_are_counted_when_they_are_chosen_on() {
+    let folder = tempfile::tempdir().unwrap();
+    notes(&folder.path().join("notes"), 6);
+    let dev = |value: usize| {
+        file(
+            folder.path(),
+            "dev.toml",
+            &format!("set = ['rerank.candidates={value}']\n[corpus]\ngold = 'notes'\nrole = 'dev'"),
+        );
+        noso(folder.path(), &["run", "dev.toml", "--output", &format!("runs/{value}")]).assert().success()
+    };
+    dev(5).stderr(contains("different pipelines").not());
+    dev(7).stderr(contains("2 different pipelines were scored on these documents"));
+    dev(7).stderr(contains("2 different pipelines"));
+}
+
+#[test]
+fn runs_on_other_documents_are_neither_mixed_nor_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    notes(&folder.path().join("notes"), 6);
+    file(folder.path(), "one.toml", "[corpus]\ngold = 'notes'");
+    noso(folder.path(), &["run", "one.toml"]).assert().success();
+    record(&folder.path().join("notes"), "7", "Грипп", &[("Грипп", "J11.1")]);
+    noso(folder.path(), &["run", "one.toml"]).assert().code(1).stderr(contains("run on the same documents"));
+    noso(folder.path(), &["run", "one.toml", "--output", "runs/more"]).assert().success();
+    let compare = noso(folder.path(), &["compare", "runs/one", "runs/more"]).assert().code(1);
+    compare.stderr(contains("runs on the same documents"));
+    noso(folder.path(), &["compare", "runs/one"]).assert().code(1).stderr(contains("nothing to compare"));
+}
+
+#[test]
+fn verify_finds_what_was_changed_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    notes(&folder.path().join("notes"), 6);
+    file(folder.path(), "grid.toml", "[corpus]\ngold = 'notes'");
+    noso(folder.path(), &["run", "grid.toml"]).assert().success();
+    let cell = cells(&folder.path().join("runs/grid")).remove(0);
+    let verify = || noso(folder.path(), &["verify", "runs/grid", "--sample", "3"]).assert();
+    verify().success().stdout(contains("default: good; 0 of 3 documents coded otherwise"));
+    let changed = |name: &str, from: &str, to: &str, told: &str| {
+        let before = fs::read_to_string(cell.join(name)).unwrap();
+        assert!(before.contains(from), "{name} has no {from}");
+        fs::write(cell.join(name), before.replacen(from, to, 1)).unwrap();
+        verify().code(2).stdout(contains(told));
+        fs::write(cell.join(name), before).unwrap();
+    };
+    changed("predictions.jsonl", "\"code\":\"I25", "\"code\":\"I26", "predictions.jsonl was changed");
+    changed("predictions.jsonl", "\"code\":\"I25", "\"code\":\"I26", "coded otherwise");
+    changed("brat/1.ann", "I25", "I26", "brat was changed");
+    changed("metrics.json", "\"mentions\": ", "\"mentions\": 1", "says otherwise than the predictions: mentions");
+    changed("manifest.json", "\"candidates\": 15", "\"candidates\": 14", "its manifest was changed");
+    verify().success();
+    let documents = folder.path().join("runs/grid/documents.jsonl");
+    fs::write(&documents, fs::read_to_string(&documents).unwrap().replacen("I25.9", "I25.8", 1)).unwrap();
+    verify().code(2).stdout(contains("documents.jsonl is not that of the run"));
+}
