@@ -66,7 +66,7 @@ enum Command {
     Embed(embed::Args),
     /// Train the models of the engines from a corpus
     Train(train::Args),
-    /// List, render or try out the prompts of language models
+    /// List, render, check, try out or compare the prompts of language models
     Prompt(prompt::Args),
     /// Describe a LoRA adapter, or merge it into a model
     #[cfg(feature = "llm")]

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod gold;
 pub mod identity;
 pub mod leaderboard;
+pub mod lint;
 pub mod plan;
 pub mod run;
 pub mod scored;
@@ -19,4 +20,4 @@ pub mod settings;
 pub mod study;
 pub mod verify;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))]
-mod written;
+pub(crate) mod written;

@@ -37,7 +37,7 @@ pub(in crate::experiment) fn sign(difference: f64) -> &'static str {
 }
 
 /// Makes a table for the terminal: a line under the header, none between rows, all columns but the first to the right.
-pub(in crate::experiment) fn table<S: ToString>(header: &[S], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+pub(crate) fn table<S: ToString>(header: &[S], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header.iter().map(ToString::to_string)).add_rows(rows);
     for line in [

@@ -85,6 +85,11 @@ impl Chat {
         Ok(chat)
     }
 
+    /// Tells whether the template takes a system turn; if not, its words open the user's.
+    pub fn takes_system(&self) -> bool {
+        self.system_role
+    }
+
     /// Returns the ids of a chat in which the model speaks next.
     ///
     /// # Errors

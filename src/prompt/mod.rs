@@ -123,7 +123,7 @@ impl Task {
     }
 
     /// Returns values for every variable, to try templates out with.
-    fn sample(self) -> Map<String, Value> {
+    pub fn sample(self) -> Map<String, Value> {
         let mut sample = Map::new();
         for &variable in self.variables() {
             let value = match variable {
@@ -306,7 +306,8 @@ impl Prompt {
         &self.content.examples
     }
 
-    fn templates(&self) -> [(&'static str, &str); 2] {
+    /// Returns the templates by their keys.
+    pub fn templates(&self) -> [(&'static str, &str); 2] {
         [("system", &self.content.system), ("user", &self.content.user)]
     }
 

@@ -1,6 +1,8 @@
-//! `noso prompt`: lists, renders and tries out prompts, for who writes them.
+//! `noso prompt`: lists, renders, checks, tries out and compares prompts, for who writes them.
 
 mod account;
+mod diff;
+mod lint;
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -28,7 +30,7 @@ const SAMPLE_TEXT: &str = "Осмотр: хр. гастрит вне обост�
 /// Mention in [`SAMPLE_TEXT`].
 const SAMPLE_MENTION: &str = "хр. гастрит вне обострения";
 
-/// List, render or try out prompts
+/// List, render, check, try out or compare prompts
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,6 +43,10 @@ enum Action {
     List(ListArgs),
     /// Render a prompt, as a language model would get it
     Show(ShowArgs),
+    /// Say what is likely to go wrong with prompts, and how long they are
+    Lint(lint::Args),
+    /// Show which documents are coded otherwise by two cells of a run, better or worse, side by side
+    Diff(diff::Args),
     /// Code one text and show every question, its answer and what became of it
     Try(TryArgs),
 }
@@ -114,7 +120,7 @@ struct Offer {
     title: String,
 }
 
-/// Runs one of the three actions.
+/// Runs one of them.
 ///
 /// # Errors
 /// Whatever kept it from finishing.
@@ -122,6 +128,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::List(_) => list(),
         Action::Show(args) => args.run(),
+        Action::Lint(args) => lint::run(args),
+        Action::Diff(args) => diff::run(args),
         Action::Try(args) => args.run(),
     }
 }

@@ -1,6 +1,7 @@
 //! Cells held against the first of them: results come in, differences leave, with what chance may have to do with them.
 
 mod breakdown;
+mod changes;
 mod stability;
 mod table;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use self::{
     breakdown::{Breakdown, Group, Task},
+    changes::{Change, Place, changes},
     stability::Stability,
 };
 use super::{

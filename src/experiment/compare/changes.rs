@@ -1,0 +1,81 @@
+//! Documents that two cells code otherwise: the cells come in, the documents leave, those first whose result changed most.
+
+use std::collections::BTreeMap;
+
+use super::{Side, Sides};
+use crate::{
+    corpus::Offsets,
+    eval::metrics::{Counts, DocumentCounts},
+};
+
+/// A document that is coded otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Its number among the documents.
+    pub document: usize,
+    /// F1 of its codes under the second cell less that under the first; of spans with codes where that is the same.
+    pub gain: f64,
+    /// Every place that gold or a cell marks, in text order.
+    pub places: Vec<Place>,
+}
+
+/// A marked place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// First character, and one past the last.
+    pub chars: (usize, usize),
+    /// Its words.
+    pub words: String,
+    /// Gold codes; none where gold marks nothing.
+    pub gold: Vec<String>,
+    /// Code of each cell: `None` where it marks nothing, empty where it abstained.
+    pub codes: [Option<String>; 2],
+}
+
+/// Lists the documents that the first two cells code otherwise.
+pub fn changes(sides: &Sides) -> Vec<Change> {
+    let [first, second] = &sides.sides[..2] else { return Vec::new() };
+    let change = |document: usize| {
+        let places = places(sides, document, [first, second]);
+        let differs = places.iter().any(|place| place.codes[0] != place.codes[1]);
+        differs.then(|| Change {
+            document,
+            gain: gain(&first.scored.strict[document], &second.scored.strict[document]),
+            places,
+        })
+    };
+    let mut changes: Vec<Change> = (0..sides.gold.documents.len()).filter_map(change).collect();
+    changes.sort_by(|a, b| b.gain.abs().total_cmp(&a.gain.abs()).then(a.document.cmp(&b.document)));
+    changes
+}
+
+fn gain(before: &DocumentCounts, after: &DocumentCounts) -> f64 {
+    let by = |of: fn(&DocumentCounts) -> Counts| of(after).score().f1 - of(before).score().f1;
+    match by(|counts| counts.code_assignment) {
+        0.0 => by(|counts| counts.ner_linking),
+        gain => gain,
+    }
+}
+
+fn places(sides: &Sides, document: usize, cells: [&Side; 2]) -> Vec<Place> {
+    let gold = &sides.gold.documents[document];
+    let offsets = Offsets::new(&gold.text);
+    let place = |chars: (usize, usize)| {
+        let [start, end] = [chars.0, chars.1].map(|char| offsets.byte(char).unwrap_or(gold.text.len()));
+        let words = gold.text.get(start..end).unwrap_or_default().to_owned();
+        Place { chars, words, gold: Vec::new(), codes: [None, None] }
+    };
+    let mut places: BTreeMap<(usize, usize), Place> = BTreeMap::new();
+    for entity in &gold.gold {
+        let chars = (entity.start_char, entity.end_char);
+        places.entry(chars).or_insert_with(|| place(chars)).gold.push(entity.code.clone());
+    }
+    for (number, cell) in cells.into_iter().enumerate() {
+        for mention in cell.predictions[document].iter().flat_map(|prediction| &prediction.mentions) {
+            let (Some(start), Some(end)) = (mention.start_char, mention.end_char) else { continue };
+            let code = mention.code.as_ref().map_or_else(String::new, ToString::to_string);
+            places.entry((start, end)).or_insert_with(|| place((start, end))).codes[number] = Some(code);
+        }
+    }
+    places.into_values().collect()
+}
