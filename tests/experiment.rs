@@ -2,6 +2,7 @@
 
 mod grid;
 mod killed;
+mod looked_at;
 #[cfg(feature = "llm")]
 mod model;
 

@@ -25,7 +25,7 @@ use crate::{
     corpus::{self, Documents, InputFormat, OutputFormat, ReadOptions, Source, WriteOptions, Writer},
     data::{Coded, Document},
     error::{Error, Result},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, lookup},
 };
 
 /// Exit code of a run that Ctrl-C stopped at once, as shells have it.
@@ -177,17 +177,11 @@ impl Args {
     }
 
     fn writer(&self, pipeline: &Arc<Pipeline>) -> Result<Box<dyn Writer>> {
-        let pipeline = pipeline.clone();
-        let lookup = move |code: &crate::icd::IcdCode| {
-            let catalog = pipeline.retriever().catalog();
-            let row = catalog.row(code)?;
-            Some(corpus::Entry { row, title: catalog.title(code) })
-        };
         let options = WriteOptions {
             format: self.output_format,
             explain: self.explain,
             resume: self.resume,
-            lookup: Arc::new(lookup),
+            lookup: lookup(pipeline),
         };
         corpus::create(self.output.as_deref(), options)
     }

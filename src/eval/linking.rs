@@ -60,12 +60,7 @@ pub fn rank(gold: &IcdCode, candidates: &[IcdCode], matching: Matching) -> Optio
 pub fn linking_accuracy<'a>(mentions: impl IntoIterator<Item = (&'a IcdCode, &'a [IcdCode])>) -> LinkingAccuracy {
     let mut counts = LinkingCounts::default();
     mentions.into_iter().for_each(|(gold, candidates)| counts.add(gold, candidates));
-    let [at_1, at_5, at_15, relaxed_1, relaxed_5, relaxed_15] = LinkingCounts::shares([&counts]);
-    LinkingAccuracy {
-        strict: AtRank { at_1, at_5, at_15 },
-        relaxed: AtRank { at_1: relaxed_1, at_5: relaxed_5, at_15: relaxed_15 },
-        mentions: counts.mentions,
-    }
+    counts.summary()
 }
 
 /// Mentions of one document, and how many of them are right up to each rank: strict at 1, 5 and 15, then relaxed.
@@ -84,6 +79,16 @@ impl LinkingCounts {
             for (hits, limit) in hits.iter_mut().zip(RANKS) {
                 *hits += usize::from(rank.is_some_and(|rank| rank <= limit));
             }
+        }
+    }
+
+    /// Returns the shares of mentions that are right up to each rank.
+    pub fn summary(&self) -> LinkingAccuracy {
+        let [at_1, at_5, at_15, relaxed_1, relaxed_5, relaxed_15] = Self::shares([self]);
+        LinkingAccuracy {
+            strict: AtRank { at_1, at_5, at_15 },
+            relaxed: AtRank { at_1: relaxed_1, at_5: relaxed_5, at_15: relaxed_15 },
+            mentions: self.mentions,
         }
     }
 

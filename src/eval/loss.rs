@@ -50,6 +50,20 @@ pub struct Losses {
     pub reranking: usize,
 }
 
+impl std::ops::Add for Losses {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            found: self.found + other.found,
+            not_in_catalogue: self.not_in_catalogue + other.not_in_catalogue,
+            ner: self.ner + other.ner,
+            retrieval: self.retrieval + other.retrieval,
+            reranking: self.reranking + other.reranking,
+        }
+    }
+}
+
 impl Losses {
     /// Adds one document. `known` tells whether the catalogue or the index has a code.
     pub fn add(&mut self, gold: &[(Span, &IcdCode)], mentions: &[CodedMention<'_>], known: impl Fn(&IcdCode) -> bool) {

@@ -47,6 +47,8 @@ pub struct RunManifest {
     pub machine: String,
     /// What was asked for.
     pub experiment: ExperimentSettings,
+    /// Whether the model that ships was asked in place of the ones named.
+    pub stand_in: bool,
     /// Hash of texts and gold annotation.
     pub documents_sha256: String,
     /// Documents.
@@ -65,6 +67,25 @@ pub struct ListedCell {
     /// Why it could not be run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Row of a table of published figures that it repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paper: Option<String>,
+    /// What a user must have for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
+}
+
+impl ListedCell {
+    /// Lists a cell that was not run yet.
+    pub fn of(cell: &Cell) -> Self {
+        Self {
+            name: cell.name.clone(),
+            folder: None,
+            failure: None,
+            paper: cell.paper.clone(),
+            needs: cell.needs.clone(),
+        }
+    }
 }
 
 /// What a cell's results come from.

@@ -2,7 +2,7 @@
 //! where the corpus is not.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader},
     path::Path,
 };
@@ -10,13 +10,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::settings::{CorpusSettings, Split};
+use super::settings::{CorpusSettings, Mentions, Split};
 use crate::{
     artifact,
     corpus::{Offsets, RepairReport, brat},
-    data::{AnnotatedDocument, Document},
+    data::{AnnotatedDocument, Document, Match, Mention, Span},
     error::{Error, Result},
     eval::metrics::Annotation,
+    ner::Recognised,
+    pipeline::Pipeline,
 };
 
 /// A document and its gold annotation.
@@ -130,6 +132,22 @@ impl GoldDocument {
         Document { id: self.id.clone(), text: self.text.clone() }
     }
 
+    /// Returns the places of the entities as mentions to link, each once.
+    pub fn mentions(&self) -> Vec<Mention> {
+        let offsets = Offsets::new(&self.text);
+        let place = |entity: &GoldEntity| {
+            let [start, end] = [entity.start_char, entity.end_char].map(|char| offsets.byte(char));
+            Span::new(&self.text, start?, end?).ok()
+        };
+        let mention = |span: Span| Mention {
+            span,
+            text: span.slice(&self.text).to_owned(),
+            matched: Match::Exact,
+            probability: 1.0,
+        };
+        self.gold.iter().filter_map(place).collect::<BTreeSet<_>>().into_iter().map(mention).collect()
+    }
+
     /// Returns the annotation as it is scored.
     pub fn annotations(&self) -> Vec<Annotation<'_>> {
         self.gold.iter().map(GoldEntity::annotation).collect()
@@ -139,6 +157,16 @@ impl GoldDocument {
 impl GoldEntity {
     fn annotation(&self) -> Annotation<'_> {
         Annotation { start: self.start_char as i64, end: self.end_char as i64, code: &self.code }
+    }
+}
+
+impl Mentions {
+    /// Finds the mentions of some documents that are to be linked: by the first half of a pipeline, or in the annotation.
+    pub fn of(self, documents: &[GoldDocument], pipeline: &Pipeline) -> Vec<Result<Recognised>> {
+        match self {
+            Self::Own => pipeline.recognise(&documents.iter().map(GoldDocument::document).collect::<Vec<_>>()),
+            Self::Gold => documents.iter().map(|document| Ok(document.mentions().into())).collect(),
+        }
     }
 }
 
@@ -199,7 +227,7 @@ fn counts<'a>(corpus: impl Iterator<Item = &'a AnnotatedDocument>) -> BTreeMap<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Entity, Span};
+    use crate::data::Entity;
 
     #[test]
     fn documents_come_back_from_a_folder_with_characters_as_offsets() {

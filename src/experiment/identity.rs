@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{cache::Cache, cells::Cell};
+use super::{cache::Cache, cells::Cell, settings::Mentions};
 use crate::{
     config::{NerEngine, PipelineConfig, RerankEngine},
     error::{Error, Result},
@@ -52,7 +52,7 @@ impl Identity {
     ///
     /// # Errors
     /// - [`Error::Read`] if a file cannot be read; [`Error::Prompt`] if there is no such prompt.
-    pub fn of(cell: &Cell, documents: &str, cache: &Cache) -> Result<Self> {
+    pub fn of(cell: &Cell, documents: &str, mentions: Mentions, cache: &Cache) -> Result<Self> {
         let config = serde_json::to_value(&cell.config).unwrap_or_default();
         let mut files = Vec::new();
         named_files(&config, "", cache, &mut files)?;
@@ -60,15 +60,15 @@ impl Identity {
         let program = std::env::current_exe().map_err(|e| Error::read("the program", e))?;
         let program_sha256 = cache.sha256(&program)?;
         let mut identity = Self { sha256: String::new(), files, prompts, program_sha256 };
-        identity.sha256 = identity.hash(&cell.config, documents);
+        identity.sha256 = identity.hash(&cell.config, documents, mentions);
         Ok(identity)
     }
 
-    /// Returns the hash that it should have with a pipeline and the hash of a corpus.
-    pub fn hash(&self, config: &PipelineConfig, documents: &str) -> String {
+    /// Returns the hash that it should have with a pipeline, the hash of a corpus, and whose mentions are linked.
+    pub fn hash(&self, config: &PipelineConfig, documents: &str, mentions: Mentions) -> String {
         let sources: Vec<_> = self.prompts.iter().map(|prompt| (&prompt.key, &prompt.source)).collect();
         let contents: Vec<_> = self.files.iter().map(|file| (&file.key, &file.sha256)).collect();
-        let all = serde_json::to_vec(&(config, contents, sources, documents, &self.program_sha256));
+        let all = serde_json::to_vec(&(config, contents, sources, documents, mentions, &self.program_sha256));
         format!("{:x}", Sha256::digest(all.unwrap_or_default()))
     }
 }

@@ -97,7 +97,7 @@ impl Plan {
             self.seconds += started.elapsed().as_secs_f64() * documents.len() as f64 / some.len() as f64;
             return Ok(Planned::Computed { questions: 0, more: 0 });
         }
-        let recognised = pipeline.recognise(&documents);
+        let recognised = run.settings.corpus.mentions.of(&run.gold.documents, &pipeline);
         let unasked = run.gold.documents.iter().zip(&recognised).filter(|(_, outcome)| outcome.is_err());
         let more = match models.select {
             Some(_) => unasked.map(|(document, _)| document.gold.len()).sum(),

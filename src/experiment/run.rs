@@ -18,19 +18,19 @@ use super::{
         BRAT, CellFolder, CellManifest, ListedCell, MANIFEST, METRICS, RunManifest, TIMINGS, cell_name, cell_path,
         write_json,
     },
-    gold::Gold,
+    gold::{Gold, GoldDocument},
     identity::Identity,
     scored::{PREDICTIONS, Scored, predictions},
     settings::ExperimentSettings,
 };
 use crate::{
     artifact,
-    corpus::{self, Entry, OutputFormat, WriteOptions, Writer},
+    corpus::{self, OutputFormat, WriteOptions, Writer},
     data::{Coded, Document},
     error::{Error, Result},
     icd::IcdCode,
     llm::Generate,
-    pipeline::{Models, Pipeline},
+    pipeline::{Models, Pipeline, lookup},
 };
 
 /// Documents that go through a stage before the next one has its turn, so that two models need not be loaded at a time.
@@ -92,6 +92,8 @@ pub struct Run<'a> {
     pub cache: Arc<Cache>,
     /// System and processor architecture.
     pub machine: &'a str,
+    /// Whether the model that ships is asked in place of the ones named.
+    pub stand_in: bool,
 }
 
 impl Run<'_> {
@@ -108,8 +110,7 @@ impl Run<'_> {
         let _held = artifact::hold(folder)?;
         let documents_sha256 = self.gold.sha256();
         self.begin(folder, &documents_sha256)?;
-        let mut listed: Vec<ListedCell> =
-            self.cells.iter().map(|cell| ListedCell { name: cell.name.clone(), folder: None, failure: None }).collect();
+        let mut listed: Vec<ListedCell> = self.cells.iter().map(ListedCell::of).collect();
         let mut order: Vec<usize> = (0..self.cells.len()).collect();
         order.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
         let mut pool = ModelPool::new(self.cache.clone(), (self.settings.memory_gb * 1e9) as u64, false);
@@ -146,9 +147,8 @@ impl Run<'_> {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.gold.write(folder)?;
-                let listed =
-                    self.cells.iter().map(|cell| ListedCell { name: cell.name.clone(), folder: None, failure: None });
-                self.manifest(documents_sha256.to_owned(), listed.collect()).write(folder)
+                let listed = self.cells.iter().map(ListedCell::of).collect();
+                self.manifest(documents_sha256.to_owned(), listed).write(folder)
             }
         }
     }
@@ -159,6 +159,7 @@ impl Run<'_> {
             commit: env!("NOSO_COMMIT").into(),
             machine: self.machine.to_owned(),
             experiment: self.settings.clone(),
+            stand_in: self.stand_in,
             documents_sha256,
             documents: self.gold.documents.len(),
             cells,
@@ -170,7 +171,7 @@ impl Run<'_> {
     /// # Errors
     /// Those of [`Identity::of`].
     pub fn is_done(&self, cell: &Cell, folder: &Path, documents_sha256: &str) -> Result<bool> {
-        let identity = Identity::of(cell, documents_sha256, &self.cache)?;
+        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
         Ok(is_whole(&cell_path(folder, &cell_name(cell, &identity)), &identity))
     }
 
@@ -184,7 +185,7 @@ impl Run<'_> {
         watch: &mut dyn RunWatch,
         outcome: &mut RunOutcome,
     ) -> Result<String> {
-        let identity = Identity::of(cell, documents_sha256, &self.cache)?;
+        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
         let name = cell_name(cell, &identity);
         let path = cell_path(folder, &name);
         if is_whole(&path, &identity) {
@@ -200,7 +201,7 @@ impl Run<'_> {
         let partial = cell_path(folder, &format!(".{name}.partial"));
         remove(&partial)?;
         let mut coding = Coding::new(&pipeline, &partial)?;
-        coding.run(self.gold, &models, pool, watch)?;
+        coding.run(self, &models, pool, watch)?;
         let (calls, timings) = (pool.take_counts(), coding.timings());
         outcome.asked += calls.asked;
         outcome.reused += calls.reused;
@@ -265,14 +266,8 @@ struct Coding<'a> {
 
 impl<'a> Coding<'a> {
     fn new(pipeline: &'a Arc<Pipeline>, folder: &Path) -> Result<Self> {
-        let of_catalog = pipeline.clone();
-        let lookup = move |code: &IcdCode| {
-            let catalog = of_catalog.retriever().catalog();
-            Some(Entry { row: catalog.row(code)?, title: catalog.title(code) })
-        };
-        let lookup: corpus::Lookup = Arc::new(lookup);
         let open = |(format, name)| {
-            let options = WriteOptions { format, explain: true, resume: false, lookup: lookup.clone() };
+            let options = WriteOptions { format, explain: true, resume: false, lookup: lookup(pipeline) };
             corpus::create(Some(&folder.join(name)), options)
         };
         let writers = [(OutputFormat::Jsonl, PREDICTIONS), (OutputFormat::Brat, BRAT)].into_iter().map(open);
@@ -281,16 +276,16 @@ impl<'a> Coding<'a> {
     }
 
     /// Takes the documents through the pipeline, one half after the other, shard by shard.
-    fn run(&mut self, gold: &Gold, models: &Models, pool: &ModelPool, watch: &mut dyn RunWatch) -> Result<()> {
-        let documents: Vec<Document> = gold.documents.iter().map(|document| document.document()).collect();
+    fn run(&mut self, run: &Run<'_>, models: &Models, pool: &ModelPool, watch: &mut dyn RunWatch) -> Result<()> {
+        let (gold, mentions) = (run.gold, run.settings.corpus.mentions);
         let batch = self.pipeline.batch_documents();
         let needed = |model: &Option<Arc<dyn Generate>>| model.clone().into_iter().collect::<Vec<_>>();
-        for shard in documents.chunks(SHARD_DOCUMENTS) {
+        for shard in gold.documents.chunks(SHARD_DOCUMENTS) {
             let mut recognised = Vec::with_capacity(shard.len());
             pool.make_room(&needed(&models.extract));
             for some in shard.chunks(batch) {
                 let started = Instant::now();
-                recognised.extend(self.pipeline.recognise(some));
+                recognised.extend(mentions.of(some, self.pipeline));
                 self.seconds[0] += started.elapsed().as_secs_f64();
                 go_on(watch, some.len())?;
             }
@@ -298,9 +293,10 @@ impl<'a> Coding<'a> {
             let mut recognised = recognised.into_iter();
             for some in shard.chunks(batch) {
                 let started = Instant::now();
-                let coded = self.pipeline.link(some, recognised.by_ref().take(some.len()).collect());
+                let documents: Vec<Document> = some.iter().map(GoldDocument::document).collect();
+                let coded = self.pipeline.link(&documents, recognised.by_ref().take(some.len()).collect());
                 self.seconds[1] += started.elapsed().as_secs_f64();
-                some.iter().zip(coded).try_for_each(|(document, outcome)| self.write(document, outcome))?;
+                documents.iter().zip(coded).try_for_each(|(document, outcome)| self.write(document, outcome))?;
                 go_on(watch, some.len())?;
             }
         }

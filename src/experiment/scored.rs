@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::gold::{Gold, GoldDocument};
+use super::gold::{Gold, GoldDocument, GoldEntity};
 use crate::{
     corpus::Offsets,
     data::{DecidedBy, Span, Trace, TraceCounts},
@@ -15,6 +15,7 @@ use crate::{
     eval::{
         bootstrap::Bootstrap,
         calibration::{Binning, area_under_risk_coverage, expected_calibration_error, risk_coverage},
+        linking::{LinkingAccuracy, LinkingCounts},
         loss::{CodedMention, Losses},
         metrics::{Annotation, DocumentCounts, Matching, Metrics},
         report::Report,
@@ -131,10 +132,14 @@ pub struct Scored {
     pub failed: usize,
     /// Mentions found.
     pub mentions: usize,
-    /// Where codes got lost.
-    pub losses: Losses,
+    /// Where codes got lost, of each gold document.
+    pub losses: Vec<Losses>,
+    /// Whether anything was wrong with the answers about each gold document.
+    pub faulty: Vec<bool>,
     /// Confidence of each distinct predicted code of a document, and whether it is right.
     pub confidences: Vec<(f64, bool)>,
+    /// Gold entities whose place was found, and at which rank their code stands among the candidates.
+    pub linking: LinkingCounts,
     /// What language models were asked.
     pub asked: TraceCounts,
 }
@@ -152,7 +157,8 @@ impl Scored {
         let places: HashMap<&str, usize> =
             gold.documents.iter().zip(0..).map(|(one, at)| (one.id.as_str(), at)).collect();
         let mut counts: Vec<Option<[DocumentCounts; 2]>> = vec![None; gold.documents.len()];
-        let mut scored = Self::default();
+        let (losses, faulty) = (vec![Losses::default(); counts.len()], vec![false; counts.len()]);
+        let mut scored = Self { losses, faulty, ..Self::default() };
         for prediction in predictions {
             let prediction = prediction?;
             let place = places.get(prediction.id.as_str()).copied().filter(|&at| counts[at].is_none());
@@ -163,7 +169,9 @@ impl Scored {
             })?;
             let document = &gold.documents[at];
             counts[at] = Some(of_document(document, &prediction.annotations()));
-            scored.add(document, &prediction, unknown);
+            scored.faulty[at] = !prediction.trace.faults.is_empty();
+            scored.losses[at] = losses_of(document, &prediction, unknown);
+            scored.add(document, &prediction);
         }
         scored.failed = counts.iter().filter(|counts| counts.is_none()).count();
         let nothing =
@@ -173,22 +181,27 @@ impl Scored {
         Ok(scored)
     }
 
-    fn add(&mut self, document: &GoldDocument, prediction: &Prediction, unknown: &BTreeSet<String>) {
+    fn add(&mut self, document: &GoldDocument, prediction: &Prediction) {
         self.mentions += prediction.mentions.len();
         self.asked.add(&prediction.trace);
+        for entity in &document.gold {
+            let is_there = |mention: &&PredictedMention| {
+                (mention.start_char, mention.end_char) == (Some(entity.start_char), Some(entity.end_char))
+            };
+            let mention = prediction.mentions.iter().find(is_there);
+            if let (Some(mention), Ok(code)) = (mention, entity.code.parse::<IcdCode>()) {
+                let candidates: Vec<IcdCode> = mention.candidates.iter().map(|one| one.code.clone()).collect();
+                self.linking.add(&code, &candidates);
+            }
+        }
         let right: BTreeSet<&str> = document.gold.iter().map(|entity| entity.code.as_str()).collect();
         let sure = prediction.codes().into_iter();
         self.confidences.extend(sure.map(|(code, confidence)| (confidence, right.contains(code.as_str()))));
-        let offsets = Offsets::new(&document.text);
-        let entity = |entity: &super::gold::GoldEntity| {
-            let [start, end] = [entity.start_char, entity.end_char].map(|char| offsets.byte(char));
-            Some((Span::new(&document.text, start?, end?).ok()?, entity.code.parse::<IcdCode>().ok()?))
-        };
-        let entities: Vec<(Span, IcdCode)> = document.gold.iter().filter_map(entity).collect();
-        let entities: Vec<(Span, &IcdCode)> = entities.iter().map(|(span, code)| (*span, code)).collect();
-        let mentions: Vec<CodedMention<'_>> =
-            prediction.mentions.iter().filter_map(|mention| mention.coded(&document.text)).collect();
-        self.losses.add(&entities, &mentions, |code| !unknown.contains(code.as_str()));
+    }
+
+    /// Sums up where codes got lost; those of documents without a prediction are not among them.
+    pub fn all_losses(&self) -> Losses {
+        self.losses.iter().fold(Losses::default(), |sum, &of| sum + of)
     }
 
     /// Lays out the figures, with intervals of about so many resamples.
@@ -204,13 +217,30 @@ impl Scored {
             mentions: self.mentions,
             strict: report(&self.strict, Matching::Strict),
             relaxed: report(&self.relaxed, Matching::Relaxed),
-            losses: self.losses,
+            losses: self.all_losses(),
+            linking: self.linking.summary(),
             expected_calibration_error: expected_calibration_error(&self.confidences, Binning::EqualWidth(BINS)),
             area_under_risk_coverage: area_under_risk_coverage(&risk_coverage(&self.confidences)),
             resamples,
             asked: self.asked.clone(),
         }
     }
+}
+
+/// Finds out what became of a document's gold codes.
+fn losses_of(document: &GoldDocument, prediction: &Prediction, unknown: &BTreeSet<String>) -> Losses {
+    let offsets = Offsets::new(&document.text);
+    let entity = |entity: &GoldEntity| {
+        let [start, end] = [entity.start_char, entity.end_char].map(|char| offsets.byte(char));
+        Some((Span::new(&document.text, start?, end?).ok()?, entity.code.parse::<IcdCode>().ok()?))
+    };
+    let entities: Vec<(Span, IcdCode)> = document.gold.iter().filter_map(entity).collect();
+    let entities: Vec<(Span, &IcdCode)> = entities.iter().map(|(span, code)| (*span, code)).collect();
+    let mentions: Vec<CodedMention<'_>> =
+        prediction.mentions.iter().filter_map(|mention| mention.coded(&document.text)).collect();
+    let mut losses = Losses::default();
+    losses.add(&entities, &mentions, |code| !unknown.contains(code.as_str()));
+    losses
 }
 
 fn of_document(document: &GoldDocument, predicted: &[Annotation<'_>]) -> [DocumentCounts; 2] {
@@ -233,6 +263,8 @@ pub struct CellFigures {
     pub relaxed: Report,
     /// Where codes got lost.
     pub losses: Losses,
+    /// Of gold entities whose place was found exactly: whether their code is among the first candidates.
+    pub linking: LinkingAccuracy,
     /// Of the distinct codes of a document, ten bins of equal width.
     pub expected_calibration_error: f64,
     /// Of the same.
@@ -246,7 +278,6 @@ pub struct CellFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::gold::GoldEntity;
 
     fn gold() -> Gold {
         let entity = |start_char, end_char, code: &str| GoldEntity { start_char, end_char, code: code.into() };
@@ -279,7 +310,8 @@ mod tests {
         assert_eq!((relaxed.true_positives, relaxed.false_positives, relaxed.false_negatives), (2, 0, 2));
         assert_eq!((scored.failed, scored.mentions), (1, 2));
         assert_eq!(scored.confidences, [(0.9, true), (0.4, false)]);
-        assert_eq!((scored.losses.found, scored.losses.reranking, scored.losses.ner), (1, 1, 1));
+        let losses = scored.all_losses();
+        assert_eq!((losses.found, losses.reranking, losses.ner), (1, 1, 1));
         let figures = scored.figures(500);
         assert_eq!((figures.documents, figures.resamples), (2, 500));
         // |0.9 − 1| / 2 + |0.4 − 0| / 2

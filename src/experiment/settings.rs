@@ -51,6 +51,20 @@ pub struct CorpusSettings {
     /// What it is for. Default `tune`.
     #[serde(default)]
     pub role: Role,
+    /// Whose mentions are linked. Default `own`.
+    #[serde(default)]
+    pub mentions: Mentions,
+}
+
+/// Whose mentions are given codes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mentions {
+    /// Those that the pipeline recognises.
+    #[default]
+    Own,
+    /// Those of the gold annotation: linking alone is measured.
+    Gold,
 }
 
 /// A part of a corpus, by the documents' numbers.

@@ -9,14 +9,14 @@ use super::{
     folder::{BRAT, CellFolder, METRICS, RunManifest, json},
     gold::{Gold, GoldDocument},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
+    settings::Mentions,
 };
 use crate::{
     artifact,
-    corpus::{self, Entry, OutputFormat, WriteOptions},
+    corpus::{self, OutputFormat, WriteOptions},
     data::Document,
     error::{Error, Result},
-    icd::IcdCode,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, lookup},
 };
 
 /// What was found of a cell.
@@ -70,7 +70,9 @@ pub fn verify(run: &Path, sample: usize, mut told: impl FnMut(&str)) -> Result<V
 impl Verdict {
     fn check(&mut self, cell: &CellFolder, gold: &Gold, run: &RunManifest, sample: usize) {
         let CellFolder { path, manifest } = cell;
-        if manifest.identity.hash(&manifest.pipeline, &run.documents_sha256) != manifest.identity.sha256 {
+        if manifest.identity.hash(&manifest.pipeline, &run.documents_sha256, run.experiment.corpus.mentions)
+            != manifest.identity.sha256
+        {
             self.problems.push("its manifest was changed: settings, files or prompts are not those of its hash".into());
         }
         for (name, expected) in [(PREDICTIONS, &manifest.predictions_sha256), (BRAT, &manifest.brat_sha256)] {
@@ -88,27 +90,22 @@ impl Verdict {
             )),
             Err(error) => self.problems.push(error.to_string()),
         }
-        if sample > 0 {
-            if let Err(error) = self.replay(cell, gold, sample) {
-                self.problems.push(format!("cannot be coded again: {error}"));
-            }
+        if sample > 0
+            && let Err(error) = self.replay(cell, gold, run.experiment.corpus.mentions, sample)
+        {
+            self.problems.push(format!("cannot be coded again: {error}"));
         }
     }
 
     /// Codes some documents again, evenly spread over the corpus, and counts what comes out otherwise.
-    fn replay(&mut self, cell: &CellFolder, gold: &Gold, sample: usize) -> Result<()> {
-        let side = Side::load(cell.clone(), gold, true)?;
+    fn replay(&mut self, cell: &CellFolder, gold: &Gold, mentions: Mentions, sample: usize) -> Result<()> {
+        let side = Side::load(self.name.clone(), cell.clone(), gold)?;
         let step = gold.documents.len().div_ceil(sample.max(1)).max(1);
-        let drawn: Vec<(&GoldDocument, &Prediction)> = gold
-            .documents
-            .iter()
-            .zip(&side.predictions)
-            .step_by(step)
-            .filter_map(|(document, prediction)| Some((document, prediction.as_ref()?)))
-            .collect();
+        let drawn = gold.documents.iter().zip(&side.predictions).step_by(step);
+        let drawn = drawn.filter_map(|(document, prediction)| Some((document.clone(), prediction.as_ref()?)));
+        let (documents, before): (Vec<GoldDocument>, Vec<&Prediction>) = drawn.unzip();
         let pipeline = Arc::new(Pipeline::load(&cell.manifest.pipeline)?);
-        let documents: Vec<Document> = drawn.iter().map(|(document, _)| document.document()).collect();
-        for (before, now) in drawn.iter().map(|(_, before)| *before).zip(again(&pipeline, &documents)?) {
+        for (before, now) in before.into_iter().zip(again(&pipeline, &documents, mentions)?) {
             self.replayed += 1;
             self.changed_documents += usize::from(now.mentions != before.mentions);
             self.asked += before.trace.exchanges.len();
@@ -121,16 +118,13 @@ impl Verdict {
 }
 
 /// Codes documents, written and read as those of a run are, so that numbers are rounded alike.
-fn again(pipeline: &Arc<Pipeline>, documents: &[Document]) -> Result<Vec<Prediction>> {
+fn again(pipeline: &Arc<Pipeline>, documents: &[GoldDocument], mentions: Mentions) -> Result<Vec<Prediction>> {
     let folder = tempfile::tempdir().map_err(|e| Error::write("a temporary folder", e))?;
-    let of_catalog = pipeline.clone();
-    let lookup = move |code: &IcdCode| {
-        let catalog = of_catalog.retriever().catalog();
-        Some(Entry { row: catalog.row(code)?, title: catalog.title(code) })
-    };
-    let options = WriteOptions { format: OutputFormat::Jsonl, explain: true, resume: false, lookup: Arc::new(lookup) };
+    let options = WriteOptions { format: OutputFormat::Jsonl, explain: true, resume: false, lookup: lookup(pipeline) };
     let mut writer = corpus::create(Some(&folder.path().join(PREDICTIONS)), options)?;
-    for (document, outcome) in documents.iter().zip(pipeline.code(documents)) {
+    let recognised = mentions.of(documents, pipeline);
+    let documents: Vec<Document> = documents.iter().map(GoldDocument::document).collect();
+    for (document, outcome) in documents.iter().zip(pipeline.link(&documents, recognised)) {
         writer.write(document, &outcome?)?;
     }
     writer.finish()?;

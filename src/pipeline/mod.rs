@@ -11,13 +11,17 @@ pub use load::Models;
 pub use retrieve::{load_bert, load_encoder, load_retriever};
 pub use sources::{catalog_rows, catalog_source, mention_rows, rows_source, vocabulary_rows};
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use self::second_look::SecondLook;
 use crate::{
     config::DecisionConfig,
+    corpus::{Entry, Lookup},
     data::{CodeSet, Coded, Coding, Document, Mention, Trace},
     error::{Error, Result},
+    icd::IcdCode,
     ner::{Ner, Recognised},
     rerank::{Linking, Rerank},
     retrieval::Retriever,
@@ -164,6 +168,15 @@ fn no_outcome() -> Error {
         reason: "a document was passed over".into(),
         engine_lost: false,
     }
+}
+
+/// Returns what writers look codes up with: the catalogue of a pipeline.
+pub fn lookup(pipeline: &Arc<Pipeline>) -> Lookup {
+    let pipeline = pipeline.clone();
+    Arc::new(move |code: &IcdCode| {
+        let catalog = pipeline.retriever().catalog();
+        Some(Entry { row: catalog.row(code)?, title: catalog.title(code) })
+    })
 }
 
 /// Gathers the distinct codes of a document.

@@ -155,3 +155,49 @@ fn verify_finds_what_was_changed_by_hand() {
     fs::write(&documents, fs::read_to_string(&documents).unwrap().replacen("I25.9", "I25.8", 1)).unwrap();
     verify().code(2).stdout(contains("documents.jsonl is not that of the run"));
 }
+
+#[test]
+fn linking_alone_is_measured_on_gold_mentions() {
+    let folder = tempfile::tempdir().unwrap();
+    notes(&folder.path().join("notes"), 6);
+    file(folder.path(), "linking.toml", "[corpus]\ngold = 'notes'\nmentions = 'gold'");
+    noso(folder.path(), &["run", "linking.toml"]).assert().success().stdout(contains("accuracy at 1 / 5 / 15"));
+    let cell = cells(&folder.path().join("runs/linking")).remove(0);
+    let metrics: Value = serde_json::from_slice(&fs::read(cell.join("metrics.json")).unwrap()).unwrap();
+    // Every place is gold's, so all ten entities are found.
+    assert_eq!((&metrics["strict"]["ner"]["tp"], &metrics["strict"]["ner"]["fp"]), (&10.into(), &0.into()));
+    assert_eq!(metrics["linking"]["mentions"], 10);
+    let [at_1, at_15] = ["acc@1", "acc@15"].map(|rank| metrics["linking"]["strict"][rank].as_f64().unwrap());
+    assert!(0.0 < at_1 && at_1 <= at_15 && at_15 <= 1.0, "{metrics}");
+    noso(folder.path(), &["verify", "runs/linking"]).assert().success();
+}
+
+#[test]
+fn threads_and_the_order_of_documents_change_no_prediction() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    notes(&at("notes"), 24);
+    // The same texts under ids in the other order.
+    for id in 1..=24 {
+        for ending in ["txt", "ann"] {
+            fs::create_dir_all(at("turned")).unwrap();
+            fs::copy(at("notes").join(format!("{id}.{ending}")), at("turned").join(format!("{}.{ending}", 25 - id)))
+                .unwrap();
+        }
+    }
+    let codings = |corpus: &str, threads: &str| -> Vec<Value> {
+        file(folder.path(), "one.toml", &format!("[corpus]\ngold = '{corpus}'"));
+        let output = format!("runs/{corpus}-{threads}");
+        noso(folder.path(), &["run", "one.toml", "--output", &output])
+            .env("RAYON_NUM_THREADS", threads)
+            .assert()
+            .success();
+        let lines = fs::read_to_string(cells(&at(&output))[0].join("predictions.jsonl")).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["mentions"].take()).collect()
+    };
+    let one = codings("notes", "1");
+    assert_eq!(one, codings("notes", "7"));
+    let mut turned = codings("turned", "2");
+    turned.reverse();
+    assert_eq!(one, turned);
+}

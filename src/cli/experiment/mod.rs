@@ -1,7 +1,9 @@
 //! `noso experiment`: pipelines compared on a corpus.
 
 mod compare;
+mod paper;
 mod progress;
+mod report;
 mod run;
 mod verify;
 
@@ -20,6 +22,10 @@ pub struct Args {
 enum Action {
     /// Say how cells differ from a baseline, by how much, and how sure that is
     Compare(compare::Args),
+    /// Set figures of runs beside published ones
+    Paper(paper::Args),
+    /// Write one page that shows results, figures and every document
+    Report(report::Args),
     /// Run every cell of a grid; what was done before is not done again
     Run(run::Args),
     /// Check that results are what they say: count again, code a sample again
@@ -33,6 +39,8 @@ enum Action {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Compare(args) => compare::run(args),
+        Action::Paper(args) => paper::run(args),
+        Action::Report(args) => report::run(args),
         Action::Run(args) => run::run(args),
         Action::Verify(args) => verify::run(args),
     }

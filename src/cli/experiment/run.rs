@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         eprintln!("{}: {report}", settings.corpus.gold.display());
         progress.next(cells.len());
         let (machine, cache) = (machine(), cache.clone());
-        let run = Run { settings, cells: &cells, gold: &gold, cache, machine: &machine };
+        let run = Run { settings, cells: &cells, gold: &gold, cache, machine: &machine, stand_in: args.stand_in };
         if args.dry_run {
             is_whole &= plan(&Plan::of(&run, folder)?)?;
             continue;
@@ -208,8 +208,11 @@ fn tell(outcome: &RunOutcome, folder: &Path) {
 /// Counts the pipelines that were scored on documents which are there to report on.
 fn warn_of_choosing(run: &Run<'_>, cells: &[Cell]) -> anyhow::Result<()> {
     let documents = run.gold.sha256();
-    let pipelines: BTreeSet<String> =
-        cells.iter().filter_map(|cell| Identity::of(cell, &documents, &run.cache).ok()).map(|of| of.sha256).collect();
+    let pipelines: BTreeSet<String> = cells
+        .iter()
+        .filter_map(|cell| Identity::of(cell, &documents, run.settings.corpus.mentions, &run.cache).ok())
+        .map(|of| of.sha256)
+        .collect();
     let scored = run.cache.note_scored(&documents, &pipelines)?;
     if scored > 1 {
         eprintln!(

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Least number of entities of each band of frequencies but the first, which holds codes that were not seen.
-const FREQUENCIES: [usize; 5] = [1, 2, 5, 10, 50];
+pub(in crate::experiment) const FREQUENCIES: [usize; 5] = [1, 2, 5, 10, 50];
 /// Least length in characters of each band of mentions.
 const LENGTHS: [usize; 5] = [1, 5, 11, 21, 41];
 
@@ -148,7 +148,7 @@ fn counts(gold: &Gold, side: &Side, place: usize, sort: &Sort<'_>) -> Vec<Docume
 }
 
 /// Returns the place and name of the band of numbers that a number is in; each begins with one of `least`, the last is open.
-fn band(number: usize, least: &[usize]) -> (usize, String) {
+pub(in crate::experiment) fn band(number: usize, least: &[usize]) -> (usize, String) {
     let place = least.partition_point(|&least| least <= number).max(1);
     let from = least[place - 1];
     let name = match least.get(place) {

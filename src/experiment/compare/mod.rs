@@ -5,11 +5,15 @@ mod changes;
 mod stability;
 mod table;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+pub(super) use self::breakdown::{FREQUENCIES, band};
 pub use self::{
     breakdown::{Breakdown, Group, Task},
     changes::{Change, Place, changes},
@@ -61,27 +65,42 @@ impl Sides {
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if they are on different documents.
     pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
-        let mut cells: Vec<CellFolder> = Vec::new();
-        for path in paths.iter().map(AsRef::as_ref) {
-            match path.join(super::gold::DOCUMENTS).exists() {
-                true => cells.extend(RunManifest::load(path)?.cells(path)?),
-                false => cells.push(CellFolder::load(path)?),
-            }
-        }
-        let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-        let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
-        let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
-        for run in &runs {
-            if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
-                let got = format!("others in {} than in {}", run.display(), first.display());
-                return Err(different("runs on the same documents with the same annotation", got));
-            }
-        }
-        let gold = Gold::load(&first)?;
-        let is_one_run = runs.len() == 1;
-        let sides = cells.iter().map(|cell| Side::load(cell.clone(), &gold, is_one_run)).collect::<Result<_>>()?;
+        let (run, cells) = cells_of(paths)?;
+        let gold = Gold::load(&run)?;
+        let side = |(name, cell)| Side::load(name, cell, &gold);
+        let sides = cells.into_iter().map(side).collect::<Result<_>>()?;
         Ok(Self { gold, sides })
     }
+}
+
+/// Lists the cells of runs, and single cells, each with a name that tells it from the others; also returns a run with their documents.
+///
+/// # Errors
+/// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if there is none, or they are on different documents.
+pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(String, CellFolder)>)> {
+    let mut cells: Vec<CellFolder> = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        match path.join(super::gold::DOCUMENTS).exists() {
+            true => cells.extend(RunManifest::load(path)?.cells(path)?),
+            false => cells.push(CellFolder::load(path)?),
+        }
+    }
+    let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
+    let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
+    let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
+    for run in &runs {
+        if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
+            let got = format!("others in {} than in {}", run.display(), first.display());
+            return Err(different("runs on the same documents with the same annotation", got));
+        }
+    }
+    let is_one_run = runs.len() == 1;
+    let named = |cell: CellFolder| {
+        let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
+        let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
+        (name, cell)
+    };
+    Ok((first, cells.into_iter().map(named).collect()))
 }
 
 impl Sides {
@@ -114,15 +133,13 @@ impl Side {
     ///
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`]; [`Error::Setting`] if it predicted for others.
-    pub fn load(cell: CellFolder, gold: &Gold, is_one_run: bool) -> Result<Self> {
+    pub fn load(name: String, cell: CellFolder, gold: &Gold) -> Result<Self> {
         let all = predictions(&cell.path)?.collect::<Result<Vec<_>>>()?;
         let scored = Scored::of(gold, all.iter().cloned().map(Ok), &cell.manifest.unknown_codes)?;
         let mut left = all.into_iter().peekable();
         // They stand in the documents' order, some are missing.
         let of = |document: &super::gold::GoldDocument| left.next_if(|next| next.id == document.id);
         let predictions = gold.documents.iter().map(of).collect();
-        let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
-        let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
         Ok(Self { name, predictions, scored, cell })
     }
 
@@ -215,15 +232,17 @@ pub struct Against {
 impl Comparison {
     /// Compares all cells with the first.
     pub fn of(Sides { gold, sides }: &Sides, resamples: usize) -> Self {
-        let resamples = resamples.min(DRAWS / gold.documents.len().max(1)).max(200);
-        let tested = |of: fn(&Scored) -> &Vec<DocumentCounts>| tested(sides, of, resamples);
+        let resamples = affordable(resamples, gold.documents.len());
+        let tested = |of: fn(&Scored) -> &Vec<DocumentCounts>| {
+            tested(&sides.iter().map(|side| of(&side.scored)).collect::<Vec<_>>(), resamples)
+        };
         let (strict, relaxed) = (tested(|scored| &scored.strict), tested(|scored| &scored.relaxed));
         let cells = sides.iter().zip(strict).zip(relaxed).map(|((side, strict), relaxed)| Compared {
             name: side.name.clone(),
             failed: side.scored.failed,
             strict,
             relaxed,
-            losses: side.scored.losses,
+            losses: side.scored.all_losses(),
         });
         Self {
             documents: gold.documents.len(),
@@ -235,9 +254,13 @@ impl Comparison {
     }
 }
 
+/// Returns the resamples that are taken for so many documents: a large corpus needs fewer for the same steadiness.
+pub(super) fn affordable(resamples: usize, documents: usize) -> usize {
+    resamples.min(DRAWS / documents.max(1)).max(200)
+}
+
 /// Tests every figure of every cell against the first cell's.
-fn tested(sides: &[Side], of: fn(&Scored) -> &Vec<DocumentCounts>, resamples: usize) -> Vec<TaskFigures> {
-    let counts: Vec<&Vec<DocumentCounts>> = sides.iter().map(|side| of(&side.scored)).collect();
+pub(super) fn tested(counts: &[&Vec<DocumentCounts>], resamples: usize) -> Vec<TaskFigures> {
     let test = |&other: &&Vec<DocumentCounts>| {
         let pairs: Vec<_> = counts[0].iter().copied().zip(other.iter().copied()).collect();
         let differences = Bootstrap::new(resamples).difference(&pairs)?;
