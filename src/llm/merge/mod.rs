@@ -249,8 +249,3 @@ fn is_complete(folder: &Path) -> bool {
     let has = |file: &ManifestFile| folder.join(&file.name).metadata().is_ok_and(|found| found.len() == file.bytes);
     manifest.is_some_and(|manifest| manifest.files.iter().all(has))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-}
