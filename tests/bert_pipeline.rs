@@ -127,6 +127,31 @@ fn the_whole_pipeline_codes_notes_and_mixes_with_other_engines() {
     let told = refused(&["code", "--pipeline", "bert", "--set", &models[1], NOTES[0].0]);
     assert!(told.contains("ner.model"), "{told}");
 
+    // An experiment gives the same codes, from its cache, too.
+    let grid = format!(
+        "pipeline = 'bert'\nset = ['{}', '{}']\n[corpus]\ngold = '{}'\n[axes]\n'retrieval.batch_tokens' = [512, 16]",
+        models[0],
+        models[1],
+        path("corpus")
+    );
+    fs::write(path("grid.toml"), grid).unwrap();
+    let predictions = ["first", "second"].map(|run| {
+        let (output, cache) = (path(run), path("cache"));
+        noso(&["experiment", "run", &path("grid.toml"), "--output", &output, "--cache", &cache]);
+        let mut cells: Vec<_> =
+            fs::read_dir(path(&format!("{run}/cells"))).unwrap().map(|cell| cell.unwrap().path()).collect();
+        cells.sort();
+        cells.iter().map(|cell| fs::read_to_string(cell.join("predictions.jsonl")).unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(predictions[0], predictions[1]);
+    // How many are encoded at a time changes nothing.
+    assert_eq!(predictions[0][0], predictions[0][1]);
+    assert!(
+        predictions[0]
+            .iter()
+            .all(|lines| lines.lines().count() == NOTES.len() && lines.contains("\"codes\":[\"K29\"]"))
+    );
+
     // A language model chooses among what the index proposes.
     let first = |request: &noso::llm::Request| -> noso::Result<Answer> { Ok(said(request, "1")) };
     let select: Arc<dyn Generate> = Arc::new(Scripted::new(first));

@@ -1,5 +1,5 @@
-//! What language models were asked before, by the content of the question: keys come in, answers leave, if they are known. Also the hashes
-//! of files, by size and time of change, and which pipelines were scored on a corpus.
+//! What language models were asked before, by the content of the question, and what slow stages made: keys come in, answers leave, if they
+//! are known. Also the hashes of files, by size and time of change, and which pipelines were scored on a corpus.
 //!
 //! One file of an embedded store that survives being killed at any moment; what was kept in the last second may then be lost.
 
@@ -11,7 +11,7 @@ use std::{
 };
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -25,6 +25,7 @@ pub type Key = [u8; 32];
 
 const FILE: &str = "cache.redb";
 const ANSWERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("answers");
+const STAGES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("stages");
 const HASHES: TableDefinition<&str, &[u8]> = TableDefinition::new("hashes");
 const SCORED: TableDefinition<&str, ()> = TableDefinition::new("scored");
 const SPEEDS: TableDefinition<&str, (u64, f64)> = TableDefinition::new("speeds");
@@ -62,6 +63,7 @@ impl Cache {
         // Tables exist from here on, so that reading needs no writing.
         cache.write(true, |transaction| {
             transaction.open_table(ANSWERS)?;
+            transaction.open_table(STAGES)?;
             transaction.open_table(HASHES)?;
             transaction.open_table(SCORED)?;
             transaction.open_table(SPEEDS)?;
@@ -115,6 +117,38 @@ impl Cache {
             *synced = Instant::now();
         }
         Ok(())
+    }
+
+    /// Returns what a stage made of each of some inputs, from the cache as far as it is known; `make` makes the rest, in order. Each input
+    /// comes with its key.
+    ///
+    /// # Errors
+    /// - [`Error::Cache`] if the file cannot be read or written; those of `make`.
+    pub fn stage<T: Serialize + DeserializeOwned>(
+        &self,
+        keys: &[Key],
+        make: impl FnOnce(&[usize]) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        let known: Vec<Option<T>> = self.read(|transaction| {
+            let table = transaction.open_table(STAGES)?;
+            let one =
+                |key: &Key| Ok(table.get(key.as_slice())?.and_then(|kept| postcard::from_bytes(kept.value()).ok()));
+            keys.iter().map(one).collect()
+        })?;
+        let missing: Vec<usize> = (0..keys.len()).filter(|&at| known[at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(known.into_iter().flatten().collect());
+        }
+        let made = make(&missing)?;
+        self.write(false, |transaction| {
+            let mut table = transaction.open_table(STAGES)?;
+            for (&at, made) in missing.iter().zip(&made) {
+                table.insert(keys[at].as_slice(), postcard::to_stdvec(made).unwrap_or_default().as_slice())?;
+            }
+            Ok(())
+        })?;
+        let mut made = made.into_iter();
+        Ok(known.into_iter().filter_map(|known| known.or_else(|| made.next())).collect())
     }
 
     /// Returns the seconds that a question of a kind took on average; `None` if none was asked yet.
@@ -215,6 +249,11 @@ struct Hashed {
     sha256: String,
 }
 
+/// Returns the key of what a stage makes of an input; `stage` says which stage, with its models and settings.
+pub fn stage_key(stage: &str, input: &str) -> Key {
+    Sha256::digest(postcard::to_stdvec(&(FORMAT, stage, input)).unwrap_or_default()).into()
+}
+
 /// Returns the key of a question to a model. The seed counts only where an answer is drawn.
 pub fn key(model: &str, request: &Request) -> Key {
     let seed = if request.temperature > 0.0 { request.seed } else { 0 };
@@ -262,6 +301,19 @@ mod tests {
         assert_eq!(cache.answers(&[known]).unwrap(), [Some(answer)]);
         assert!(cache.answers(&others).unwrap().iter().all(Option::is_none));
         assert_eq!((cache.seconds_each("m, select").unwrap(), cache.seconds_each("n").unwrap()), (Some(1.5), None));
+    }
+
+    #[test]
+    fn a_stage_makes_what_it_did_not_make_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let keys = |words: &[&str]| words.iter().map(|word| stage_key("ner bert-1", word)).collect::<Vec<_>>();
+        let make = |missing: &[usize]| Ok(missing.iter().map(|at| format!("made {at}")).collect::<Vec<_>>());
+        assert_eq!(cache.stage(&keys(&["a", "b"]), make).unwrap(), ["made 0", "made 1"]);
+        assert_eq!(cache.stage(&keys(&["b", "c", "a"]), make).unwrap(), ["made 1", "made 1", "made 0"]);
+        let nothing = |_: &[usize]| -> Result<Vec<String>> { panic!("all is known") };
+        assert_eq!(cache.stage(&keys(&["c"]), nothing).unwrap(), ["made 1"]);
+        assert_ne!(stage_key("ner bert-1", "a"), stage_key("ner bert-2", "a"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod scored;
 pub mod settings;
+mod stages;
 #[cfg(feature = "neural")]
 pub mod study;
 pub mod verify;

@@ -22,6 +22,7 @@ use super::{
     identity::Identity,
     scored::{PREDICTIONS, Scored, predictions},
     settings::ExperimentSettings,
+    stages::Stages,
 };
 use crate::{
     artifact,
@@ -110,6 +111,7 @@ impl Run<'_> {
         let _held = artifact::hold(folder)?;
         let documents_sha256 = self.gold.sha256();
         self.begin(folder, &documents_sha256)?;
+        sweep(&cell_path(folder, ""))?;
         let mut listed: Vec<ListedCell> = self.cells.iter().map(ListedCell::of).collect();
         let mut order: Vec<usize> = (0..self.cells.len()).collect();
         order.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
@@ -199,18 +201,33 @@ impl Run<'_> {
         let pipeline = Arc::new(Pipeline::with_models(&cell.config, &models)?);
         // Not in its place before it is whole.
         let partial = cell_path(folder, &format!(".{name}.partial"));
-        remove(&partial)?;
         let mut coding = Coding::new(&pipeline, &partial)?;
-        coding.run(self, &models, pool, watch)?;
-        let (calls, timings) = (pool.take_counts(), coding.timings());
-        outcome.asked += calls.asked;
-        outcome.reused += calls.reused;
+        coding.run(self, cell, &models, pool, watch)?;
+        let timings = Timings { calls: pool.take_counts(), ..coding.timings() };
+        outcome.asked += timings.calls.asked;
+        outcome.reused += timings.calls.reused;
         outcome.failed_documents += coding.failures.len();
+        write_json(&partial.join(TIMINGS), &timings)?;
         let failures = coding.finish()?;
-        let unknown_codes = unknown_codes(self.gold, &pipeline);
-        let figures = Scored::of(self.gold, predictions(&partial)?, &unknown_codes)?.figures(self.settings.resamples);
+        self.describe(cell, identity, &pipeline, failures, &partial)?;
+        remove(&path)?;
+        fs::rename(&partial, &path).map_err(|e| Error::write(&path, e))?;
+        outcome.computed += 1;
+        Ok(name)
+    }
+
+    /// Writes figures and manifest of a cell beside its predictions.
+    fn describe(
+        &self,
+        cell: &Cell,
+        identity: Identity,
+        pipeline: &Pipeline,
+        failures: Vec<(String, String)>,
+        partial: &Path,
+    ) -> Result<()> {
+        let unknown_codes = unknown_codes(self.gold, pipeline);
+        let figures = Scored::of(self.gold, predictions(partial)?, &unknown_codes)?.figures(self.settings.resamples);
         write_json(&partial.join(METRICS), &figures)?;
-        write_json(&partial.join(TIMINGS), &Timings { calls, ..timings })?;
         let hash = |name: &str| artifact::sha256_of_tree(&partial.join(name), &artifact::sha256_of_file);
         let manifest = CellManifest {
             name: cell.name.clone(),
@@ -225,11 +242,7 @@ impl Run<'_> {
             predictions_sha256: hash(PREDICTIONS)?,
             brat_sha256: hash(BRAT)?,
         };
-        write_json(&partial.join(MANIFEST), &manifest)?;
-        remove(&path)?;
-        fs::rename(&partial, &path).map_err(|e| Error::write(&path, e))?;
-        outcome.computed += 1;
-        Ok(name)
+        write_json(&partial.join(MANIFEST), &manifest)
     }
 }
 
@@ -237,6 +250,13 @@ impl Run<'_> {
 fn is_whole(path: &Path, identity: &Identity) -> bool {
     let is_same = |there: CellFolder| there.manifest.identity == *identity && there.manifest.failures.is_empty();
     CellFolder::load(path).is_ok_and(is_same)
+}
+
+/// Removes what a run that was killed left of cells on their way.
+fn sweep(cells: &Path) -> Result<()> {
+    let entries = fs::read_dir(cells).map_err(|e| Error::read(cells, e))?;
+    let is_partial = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    entries.flatten().filter(|entry| is_partial(&entry.file_name())).try_for_each(|entry| remove(&entry.path()))
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -276,7 +296,15 @@ impl<'a> Coding<'a> {
     }
 
     /// Takes the documents through the pipeline, one half after the other, shard by shard.
-    fn run(&mut self, run: &Run<'_>, models: &Models, pool: &ModelPool, watch: &mut dyn RunWatch) -> Result<()> {
+    fn run(
+        &mut self,
+        run: &Run<'_>,
+        cell: &Cell,
+        models: &Models,
+        pool: &ModelPool,
+        watch: &mut dyn RunWatch,
+    ) -> Result<()> {
+        let stages = Stages::new(&cell.config, self.pipeline, &run.cache);
         let (gold, mentions) = (run.gold, run.settings.corpus.mentions);
         let batch = self.pipeline.batch_documents();
         let needed = |model: &Option<Arc<dyn Generate>>| model.clone().into_iter().collect::<Vec<_>>();
@@ -285,7 +313,7 @@ impl<'a> Coding<'a> {
             pool.make_room(&needed(&models.extract));
             for some in shard.chunks(batch) {
                 let started = Instant::now();
-                recognised.extend(mentions.of(some, self.pipeline));
+                recognised.extend(stages.recognise(mentions, some));
                 self.seconds[0] += started.elapsed().as_secs_f64();
                 go_on(watch, some.len())?;
             }
@@ -294,7 +322,7 @@ impl<'a> Coding<'a> {
             for some in shard.chunks(batch) {
                 let started = Instant::now();
                 let documents: Vec<Document> = some.iter().map(GoldDocument::document).collect();
-                let coded = self.pipeline.link(&documents, recognised.by_ref().take(some.len()).collect());
+                let coded = stages.link(&documents, recognised.by_ref().take(some.len()).collect());
                 self.seconds[1] += started.elapsed().as_secs_f64();
                 documents.iter().zip(coded).try_for_each(|(document, outcome)| self.write(document, outcome))?;
                 go_on(watch, some.len())?;

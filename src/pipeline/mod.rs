@@ -19,7 +19,7 @@ use self::second_look::SecondLook;
 use crate::{
     config::DecisionConfig,
     corpus::{Entry, Lookup},
-    data::{CodeSet, Coded, Coding, Document, Mention, Trace},
+    data::{Candidate, CodeSet, Coded, Coding, Document, Mention, Trace},
     error::{Error, Result},
     icd::IcdCode,
     ner::{Ner, Recognised},
@@ -35,6 +35,9 @@ const BATCH_DOCUMENTS: usize = 1024;
 
 /// Mentions that one search looks up together.
 const CHUNK_MENTIONS: usize = 256;
+
+/// Finds the candidates of each of some mentions.
+pub type Retrieve<'a> = dyn Fn(&[Mention]) -> Result<Vec<Vec<Candidate>>> + Sync + 'a;
 
 /// The stages, ready to run.
 pub struct Pipeline {
@@ -55,7 +58,8 @@ impl Pipeline {
     /// Codes documents in parallel. Each gets its own outcome, in the order given: one that fails does not stop the others.
     pub fn code(&self, documents: &[Document]) -> Vec<Result<Coded>> {
         let chunks = documents.chunks(self.chunk_documents).collect();
-        self.in_chunks(chunks, |chunk: &[Document]| self.link_chunk(chunk, self.recognise_chunk(chunk)))
+        let retrieve = |mentions: &[Mention]| self.retrieve(mentions);
+        self.in_chunks(chunks, |chunk: &[Document]| self.link_chunk(chunk, self.recognise_chunk(chunk), &retrieve))
     }
 
     /// Works on chunks in parallel. A pipeline that asks a language model takes them one after another, on the caller's thread: a
@@ -87,24 +91,48 @@ impl Pipeline {
     /// Does the second half: codes what was recognised, or mentions that are known otherwise, such as gold ones; `recognised[i]` belongs to
     /// `documents[i]`.
     pub fn link(&self, documents: &[Document], recognised: Vec<Result<Recognised>>) -> Vec<Result<Coded>> {
+        self.link_by(documents, recognised, &|mentions| self.retrieve(mentions))
+    }
+
+    /// Finds the candidates of mentions, as [`Pipeline::link`] does.
+    ///
+    /// # Errors
+    /// Those of [`Retriever::retrieve`].
+    pub fn retrieve(&self, mentions: &[Mention]) -> Result<Vec<Vec<Candidate>>> {
+        // A huge document is a chunk of its own: its mentions are spread over the threads here.
+        let found: Result<Vec<_>> =
+            mentions.par_chunks(CHUNK_MENTIONS).map(|some| self.retriever.retrieve(some)).collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+
+    /// Does what [`Pipeline::link`] does with candidates that come from elsewhere, such as a cache of what was found before.
+    pub fn link_by(
+        &self,
+        documents: &[Document],
+        recognised: Vec<Result<Recognised>>,
+        retrieve: &Retrieve<'_>,
+    ) -> Vec<Result<Coded>> {
         let mut known = recognised.into_iter();
         let chunks: Vec<(&[Document], Vec<_>)> = documents
             .chunks(self.chunk_documents)
             .map(|chunk| (chunk, known.by_ref().take(chunk.len()).collect()))
             .collect();
-        self.in_chunks(chunks, |(chunk, known)| self.link_chunk(chunk, known))
+        self.in_chunks(chunks, |(chunk, known)| self.link_chunk(chunk, known, retrieve))
     }
 
     /// Retrieves candidates for all mentions of some documents together, then has the codes chosen.
-    fn link_chunk(&self, documents: &[Document], recognised: Vec<Result<Recognised>>) -> Vec<Result<Coded>> {
+    fn link_chunk(
+        &self,
+        documents: &[Document],
+        recognised: Vec<Result<Recognised>>,
+        retrieve: &Retrieve<'_>,
+    ) -> Vec<Result<Coded>> {
         let all: Vec<Mention> = recognised.iter().flatten().flat_map(|found| &found.mentions).cloned().collect();
-        // A huge document is a chunk of its own: its mentions are spread over the threads here.
-        let found: Result<Vec<_>> = all.par_chunks(CHUNK_MENTIONS).map(|some| self.retriever.retrieve(some)).collect();
-        let mut candidates = match found {
-            Ok(found) => found.into_iter().flatten(),
+        let mut candidates = match retrieve(&all) {
+            Ok(found) => found.into_iter(),
             Err(_) if documents.len() > 1 => {
                 // One document's mentions cannot be looked up: find out which.
-                let single = |(document, found)| self.link_chunk(std::slice::from_ref(document), vec![found]);
+                let single = |(document, found)| self.link_chunk(std::slice::from_ref(document), vec![found], retrieve);
                 return documents.iter().zip(recognised).flat_map(single).collect();
             }
             Err(error) => return vec![Err(error)],

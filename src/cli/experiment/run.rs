@@ -67,6 +67,9 @@ pub struct Args {
     /// Annotated folder in place of the one in the file
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
+    /// All documents of the corpus, whatever split the file names
+    #[arg(long)]
+    whole: bool,
     /// Only the first documents
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -131,6 +134,9 @@ impl Args {
         let mut settings = ExperimentSettings::load(file)?;
         if let Some(corpus) = &self.corpus {
             settings.corpus.gold.clone_from(corpus);
+        }
+        if self.whole {
+            settings.corpus.split = None;
         }
         settings.corpus.limit = self.limit.or(settings.corpus.limit);
         Ok(settings)
