@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{cache::Key, calls::ModelPool, cells::Cell, run::Run};
+use super::{cache::Key, calls::ModelPool, cells::Cell, gold::GoldDocument, run::Run, settings::Mentions};
 use crate::{
     data::Document,
     error::Result,
@@ -24,7 +24,7 @@ pub struct Plan {
     /// Questions that would be asked, each once.
     pub questions: usize,
     /// Further ones, about: choices among candidates for mentions that are not known before the documents were asked about; as many as
-    /// there are gold entities.
+    /// there would be for those of the annotation.
     pub more_questions: usize,
     /// Seconds in all, as far as known.
     pub seconds: f64,
@@ -55,13 +55,13 @@ impl Plan {
     /// - [`crate::Error::Cache`] if the cache cannot be read.
     pub fn of(run: &Run<'_>, folder: &Path) -> Result<Self> {
         let mut plan = Self::default();
-        let mut missing: BTreeMap<String, BTreeSet<Key>> = BTreeMap::new();
+        let mut asked = AskedFor::default();
         let mut pool = ModelPool::new(run.cache.clone(), u64::MAX, true);
         let documents_sha256 = run.gold.sha256();
         for cell in run.cells {
             let planned = match run.is_done(cell, folder, &documents_sha256) {
                 Ok(true) => Planned::Done,
-                Ok(false) => match plan.cell(run, cell, &mut pool, &mut missing) {
+                Ok(false) => match plan.cell(run, cell, &mut pool, &mut asked) {
                     Ok(planned) => planned,
                     Err(error) => Planned::Failed(error.to_string()),
                 },
@@ -69,27 +69,23 @@ impl Plan {
             };
             plan.cells.push((cell.name.clone(), planned));
         }
-        for (kind, keys) in &missing {
+        let mut seconds = 0.0;
+        for (kind, keys) in asked.sure.iter().chain(&asked.likely) {
             match run.cache.seconds_each(kind)? {
-                Some(seconds) => plan.seconds += seconds * keys.len() as f64,
+                Some(each) => seconds += each * keys.len() as f64,
                 None => plan.is_speed_unknown = true,
             }
         }
-        plan.is_speed_unknown |= plan.more_questions > 0;
-        plan.questions = missing.values().map(BTreeSet::len).sum();
+        plan.seconds += seconds;
+        let count = |questions: &Questions| questions.values().map(BTreeSet::len).sum();
+        (plan.questions, plan.more_questions) = (count(&asked.sure), count(&asked.likely));
         Ok(plan)
     }
 
-    fn cell(
-        &mut self,
-        run: &Run<'_>,
-        cell: &Cell,
-        pool: &mut ModelPool,
-        missing: &mut BTreeMap<String, BTreeSet<Key>>,
-    ) -> Result<Planned> {
+    fn cell(&mut self, run: &Run<'_>, cell: &Cell, pool: &mut ModelPool, asked: &mut AskedFor) -> Result<Planned> {
         let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
         let pipeline = Pipeline::with_models(&cell.config, &models)?;
-        let documents: Vec<Document> = run.gold.documents.iter().map(|document| document.document()).collect();
+        let documents: Vec<Document> = run.gold.documents.iter().map(GoldDocument::document).collect();
         if !pipeline.asks() {
             let some = &documents[..documents.len().min(TIMED_DOCUMENTS)];
             let started = Instant::now();
@@ -98,20 +94,42 @@ impl Plan {
             return Ok(Planned::Computed { questions: 0, more: 0 });
         }
         let recognised = run.settings.corpus.mentions.of(&run.gold.documents, &pipeline);
-        let unasked = run.gold.documents.iter().zip(&recognised).filter(|(_, outcome)| outcome.is_err());
-        let more = match models.select {
-            Some(_) => unasked.map(|(document, _)| document.gold.len()).sum(),
-            None => 0,
-        };
+        let unasked: Vec<GoldDocument> = run
+            .gold
+            .documents
+            .iter()
+            .zip(&recognised)
+            .filter(|(_, found)| found.is_err())
+            .map(|(one, _)| one.clone())
+            .collect();
         pipeline.link(&documents, recognised);
-        let mut questions = 0;
-        for (kind, keys) in pool.take_counts().missing {
-            let known = missing.entry(kind).or_default();
-            let before = known.len();
-            known.extend(keys);
-            questions += known.len() - before;
-        }
-        self.more_questions += more;
+        let questions = add(&mut asked.sure, pool.take_counts().missing);
+        // What would be asked about the mentions of the others, if they were those of the annotation.
+        let documents: Vec<Document> = unasked.iter().map(GoldDocument::document).collect();
+        pipeline.link(&documents, Mentions::Gold.of(&unasked, &pipeline));
+        let more = add(&mut asked.likely, pool.take_counts().missing);
         Ok(Planned::Computed { questions, more })
     }
+}
+
+/// Questions by kind, each once.
+type Questions = BTreeMap<String, BTreeSet<Key>>;
+
+/// Questions of all cells so far.
+#[derive(Default)]
+struct AskedFor {
+    sure: Questions,
+    likely: Questions,
+}
+
+/// Adds questions; returns how many of them are new.
+fn add(to: &mut Questions, questions: Questions) -> usize {
+    let mut new = 0;
+    for (kind, keys) in questions {
+        let known = to.entry(kind).or_default();
+        let before = known.len();
+        known.extend(keys);
+        new += known.len() - before;
+    }
+    new
 }

@@ -54,6 +54,9 @@ fn a_prompt_is_rendered_with_the_values_given() {
         ["--mention", "ушиб", "--text", "Был ушиб", "--candidate", "S80.0=Ушиб колена", "--candidate", "S80=a=b"];
     let user = "user\n  ушиб in Был ушиб\n  1. S80.0 Ушиб колена\n  2. S80 a=b\n";
     assert!(rendered(&[&[own.as_str()], &asked[..]].concat()).ends_with(user));
+    // A prompt whose answers are titles names candidates by them.
+    let short = rendered(&["select-short-ru", "--mention", "ушиб", "--candidate", "S80.0=Ушиб колена"]);
+    assert!(short.contains("- Ушиб колена"), "{short}");
 }
 
 #[test]

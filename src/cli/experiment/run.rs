@@ -187,7 +187,7 @@ fn plan(plan: &Plan) -> crate::Result<bool> {
     }
     let Plan { questions, more_questions, seconds, is_speed_unknown, .. } = plan;
     let time = match is_speed_unknown {
-        true => format!("at least {seconds:.0} s: not all of these questions have been timed"),
+        true => format!("at least {seconds:.0} s: not all kinds of these questions were timed before"),
         false => format!("about {seconds:.0} s, by earlier questions"),
     };
     show(format!("in all {questions} questions, about {more_questions} more; {time}"))?;

@@ -22,7 +22,7 @@ use crate::{
     data::{Document, Match, Mention, Message, Span},
     icd::IcdCode,
     pipeline::{Pipeline, load_encoder, load_retriever},
-    prompt::{Prompt, Task, built_in_prompts},
+    prompt::{NamedBy, Prompt, Task, built_in_prompts},
 };
 
 /// Text that a prompt is rendered for if none is given.
@@ -182,8 +182,8 @@ impl ShowArgs {
                 "text" | "document" => text.into(),
                 "mention" => mention.into(),
                 "titles" => self.offers(mention, false)?.into_iter().map(|offer| Value::from(offer.text)).collect(),
-                "candidates" => numbered(self.offers(mention, false)?),
-                "branches" => numbered(self.offers(mention, true)?),
+                "candidates" => numbered(self.offers(mention, false)?, prompt.named_by()),
+                "branches" => numbered(self.offers(mention, true)?, NamedBy::Number),
                 // Rendering takes it from the prompt.
                 _ => continue,
             };
@@ -216,11 +216,16 @@ impl ShowArgs {
     }
 }
 
-fn numbered(offers: Vec<Offer>) -> Value {
+/// Lists offers as templates are given them, each with the name by which an answer chooses it.
+fn numbered(offers: Vec<Offer>, named_by: NamedBy) -> Value {
     let numbered = (1..).zip(offers);
     numbered
         .map(|(number, Offer { code, text, title })| {
-            json!({ "number": number, "text": text, "title": title, "code": code })
+            let name = match named_by {
+                NamedBy::Number => number.to_string(),
+                NamedBy::Title => title.clone(),
+            };
+            json!({ "number": number, "name": name, "text": text, "title": title, "code": code })
         })
         .collect()
 }
