@@ -19,6 +19,7 @@ use super::{
     llm::LlmArgs,
     manifest::{Manifest, Summary},
     pipeline::PipelineArgs,
+    stop::on_ctrl_c,
 };
 use crate::{
     config::PipelineConfig,
@@ -28,8 +29,6 @@ use crate::{
     pipeline::{Pipeline, lookup},
 };
 
-/// Exit code of a run that Ctrl-C stopped at once, as shells have it.
-const KILLED: i32 = 130;
 /// Bytes of text after which a batch is closed, so that huge documents do not pile up.
 const BATCH_BYTES: usize = 16 << 20;
 /// Documents in a row that may be lost with their engine before the run stops: the rest is better left for `--resume`.
@@ -201,16 +200,7 @@ struct Run {
 
 impl Run {
     fn new(limit: Option<usize>, progress: ProgressBar) -> anyhow::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        // The second time the person means it.
-        let on_signal = move || {
-            if asked.swap(true, Ordering::Relaxed) {
-                std::process::exit(KILLED);
-            }
-            eprintln!("stopping after the documents in work; once more to stop at once");
-        };
-        ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
+        let stop = on_ctrl_c("the documents in work")?;
         let left = limit.unwrap_or(usize::MAX);
         Ok(Self { left, summary: Summary::default(), started: Instant::now(), progress, stop, lost: 0 })
     }

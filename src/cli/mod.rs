@@ -21,6 +21,7 @@ mod pipeline;
 mod prompt;
 mod retrieval;
 mod stages;
+mod stop;
 mod table;
 mod train;
 

@@ -9,6 +9,7 @@ pub mod compare;
 mod figures;
 pub mod folder;
 pub mod gold;
+mod html;
 pub mod identity;
 pub mod leaderboard;
 pub mod lint;

@@ -5,13 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::experiment::run::RunWatch;
-
-/// Exit code of a run that Ctrl-C stopped at once, as shells have it.
-const KILLED: i32 = 130;
+use crate::{cli::stop::on_ctrl_c, experiment::run::RunWatch};
 
 /// A bar for each cell; Ctrl-C stops after the documents in work.
 pub(super) struct Progress {
@@ -24,16 +20,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Makes one for so many cells.
     pub fn new(cells: usize) -> anyhow::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        let on_signal = move || {
-            if asked.swap(true, Ordering::Relaxed) {
-                std::process::exit(KILLED);
-            }
-            eprintln!("stopping after the documents in work; once more to stop at once");
-        };
-        ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
-        Ok(Self { bar: ProgressBar::hidden(), cells, begun: 0, stop })
+        Ok(Self { bar: ProgressBar::hidden(), cells, begun: 0, stop: on_ctrl_c("the documents in work")? })
     }
 
     /// Goes on to another experiment of so many cells.

@@ -9,16 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::nn::{
-    fit::{EvaluationRecord, FitSettings, Memory, Schedule, StepRecord, WarmUp, Watch},
-    memory::resident,
+use crate::{
+    cli::stop::on_ctrl_c,
+    nn::{
+        fit::{EvaluationRecord, FitSettings, Memory, Schedule, StepRecord, WarmUp, Watch},
+        memory::resident,
+    },
 };
 
-/// Exit code of a run that Ctrl-C stopped at once, as shells have it.
-const KILLED: i32 = 130;
 /// Time between two lines where standard error is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 /// How fast the shown loss follows the true one.
@@ -157,16 +157,7 @@ impl Bar {
     /// # Errors
     /// If the system refuses.
     pub fn new() -> anyhow::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        // The second time the person means it.
-        let on_signal = move || {
-            if asked.swap(true, Ordering::Relaxed) {
-                std::process::exit(KILLED);
-            }
-            eprintln!("stopping after this step; once more to stop at once");
-        };
-        ctrlc::set_handler(on_signal).context("cannot watch for Ctrl-C")?;
+        let stop = on_ctrl_c("this step")?;
         let now = Instant::now();
         Ok(Self {
             bar: ProgressBar::hidden(),

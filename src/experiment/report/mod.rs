@@ -13,7 +13,6 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::json;
 
@@ -26,8 +25,8 @@ use super::{
     compare::{TaskFigures, affordable, cells_of, tested},
     folder::{CellFolder, CellManifest, RunManifest},
     gold::Gold,
+    html::html,
     scored::{Prediction, Scored, predictions},
-    written::{decimal, grouped, signed},
 };
 use crate::{
     artifact,
@@ -231,16 +230,7 @@ fn head(run: &Path, gold: &Gold, told: &[Told], table: &CodeTable) -> Result<Str
         script: include_str!("page.js"),
         rows,
     };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.add_filter("grouped", grouped);
-    environment.add_filter("decimal", decimal);
-    environment.add_filter("signed", signed);
-    let template = environment.template_from_named_str("page.html", include_str!("page.html"));
-    template.and_then(|template| template.render(&view)).map_err(|e| Error::Page { reason: format!("{e:#}") })
+    html(include_str!("page.html"), &view)
 }
 
 fn rows(gold: &Gold, told: &[Told]) -> Vec<Row> {

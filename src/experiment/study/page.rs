@@ -1,6 +1,5 @@
 //! The page of a study: an outcome comes in, one HTML file that needs nothing else leaves.
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use super::{
@@ -9,13 +8,9 @@ use super::{
     measured::{EVEN_THRESHOLD, LIKELY},
     outcome::{Better, CodeOutcome, Measure, Outcome, Reliability, Table2},
     run::WATCHED_RECORDS,
-    written::{decimal, duration, grouped, signed},
+    written::{decimal, grouped, signed},
 };
-use crate::{
-    diagnosis::statistics::Statistics,
-    error::{Error, Result},
-    eval::calibration::Bin,
-};
+use crate::{diagnosis::statistics::Statistics, error::Result, eval::calibration::Bin, experiment::html::html};
 
 /// Codes in the open part of the table; further ones are folded.
 const OPEN: usize = 80;
@@ -42,17 +37,7 @@ pub fn page(outcome: &Outcome) -> Result<String> {
         grids: Grid::all(outcome),
         open: OPEN,
     };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.add_filter("grouped", grouped);
-    environment.add_filter("decimal", decimal);
-    environment.add_filter("signed", signed);
-    environment.add_filter("duration", duration);
-    let template = environment.template_from_named_str("page.html", include_str!("page.html"));
-    template.and_then(|template| template.render(&view)).map_err(|e| Error::Page { reason: e.to_string() })
+    html(include_str!("page.html"), &view)
 }
 
 /// What the template is given.
