@@ -207,6 +207,8 @@ impl Generate for Cached {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::{
         data::{Message, Role},
@@ -222,6 +224,42 @@ mod tests {
         let model =
             Arc::new(Scripted::new(|request: &Request| Ok(said(request, &request.messages[0].content.to_uppercase()))));
         Cached { fingerprint: model.fingerprint(), model, cache: cache.clone(), dry, counts: counts.clone() }
+    }
+
+    /// A model that counts how often it is let go.
+    struct Released(&'static str, AtomicUsize);
+
+    impl Generate for Released {
+        fn generate(&self, _: &[Request]) -> Vec<Result<Answer>> {
+            Vec::new()
+        }
+
+        fn fingerprint(&self) -> String {
+            self.0.into()
+        }
+
+        fn release(&self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn models_that_do_not_fit_together_are_let_go_but_for_the_one_that_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::open(folder.path()).unwrap());
+        let released = |limit_bytes| {
+            let models = ["a", "b"].map(|name| Arc::new(Released(name, AtomicUsize::new(0))));
+            let mut pool = ModelPool::new(cache.clone(), limit_bytes, false);
+            for model in &models {
+                let (fingerprint, counts) = (model.fingerprint(), pool.counts.clone());
+                let model = Cached { fingerprint, model: model.clone(), cache: cache.clone(), dry: false, counts };
+                pool.made.insert(model.fingerprint(), Made { model: Arc::new(model), bytes: 6 });
+            }
+            let asked: Arc<dyn Generate> = pool.made["a"].model.clone();
+            pool.make_room(&[asked]);
+            models.map(|model| model.1.load(Ordering::Relaxed))
+        };
+        assert_eq!((released(10), released(12)), ([0, 1], [0, 0]));
     }
 
     #[test]
