@@ -28,8 +28,16 @@ if [ -z "${NOSO:-}" ]; then
     NOSO="$(realpath "${CARGO_TARGET_DIR:-target}")/release/noso"
 fi
 NOSO="$(realpath "$NOSO")"
+# What stands in for a model never gets among what the models made.
+[[ " $* " == *" --stand-in "* ]] && work="$work/stand-in"
 mkdir -p "$work/indexes"
-[ -d "$work/split/train" ] || scripts/split.sh "$corpus" "$work/split"
+inputs="corpus $corpus, encoder ${ENCODER:-n-grams}, dictionary ${DICTIONARY:-shipped}"
+if [ "$(cat "$work/inputs" 2>/dev/null || echo "$inputs")" != "$inputs" ]; then
+    echo "error: $work was made with other inputs ($(cat "$work/inputs")); choose another WORK_DIR" >&2
+    exit 1
+fi
+echo "$inputs" >"$work/inputs"
+[ -e "$work/split/done" ] || { scripts/split.sh "$corpus" "$work/split" && touch "$work/split/done"; }
 cd "$work"
 [ "${ONLINE:-}" = yes ] || export HF_HUB_OFFLINE=1
 

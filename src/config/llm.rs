@@ -350,8 +350,9 @@ pub(super) fn check(config: &PipelineConfig) -> Result<()> {
         ));
     }
     // An adapter of one's own may have been taught another, and a file may hold another wording of the one that was taught.
+    let is_file = |prompt: &str| Path::new(prompt).extension().is_some_and(|ending| ending == "toml");
     let strange = |set: &Option<String>, adapter: &Option<PathBuf>, shipped| {
-        adapter.is_none() && set.as_deref().is_some_and(|prompt| prompt != shipped && !Path::new(prompt).is_file())
+        adapter.is_none() && set.as_deref().is_some_and(|prompt| prompt != shipped && !is_file(prompt))
     };
     let strange = strange(&extract.prompt, &llm.adapter_ner, SHIPPED_PROMPTS[0])
         || strange(&select.prompt, &llm.adapter_rerank, SHIPPED_PROMPTS[1]);

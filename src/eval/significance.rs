@@ -2,6 +2,7 @@
 //! leave.
 
 use rayon::prelude::*;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::{
     bootstrap::{Interval, SplitMix64},
@@ -10,8 +11,10 @@ use super::{
 
 /// Share of differences as great as the smallest detectable one that a comparison finds.
 pub const POWER: f64 = 0.8;
-/// Quantiles of the normal distribution: of 97.5 % (two-sided 5 %) and of [`POWER`].
-const QUANTILES: [f64; 2] = [1.959_964, 0.841_621];
+/// Differences are called real below this p-value.
+pub const LEVEL: f64 = 0.05;
+/// Quantile of the normal distribution that the ends of a 95 % interval lie at.
+const INTERVAL: f64 = 1.959_964;
 
 /// A paired permutation test: if two systems were the same, it would not matter whose result of a document is called whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +80,23 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     raised
 }
 
-/// Returns the smallest true difference that a comparison on as many such documents would have shown, with [`POWER`], by the interval of
-/// the difference that was found.
+/// Returns the smallest true difference that a comparison on as many such documents would have shown in [`POWER`] of all cases, by the
+/// interval of the difference that was found, where it is one of so many comparisons (Bonferroni; Holm's rule shows it a little sooner).
 ///
 /// # Source
-/// Two-sided test of a normal mean: (z₀.₉₇₅ + z₀.₈) standard errors; the error is taken from the width of the 95 % interval.
-pub fn smallest_detectable(interval: Interval) -> f64 {
-    let [two_sided, power] = QUANTILES;
-    (interval.upper - interval.lower) / (2.0 * two_sided) * (two_sided + power)
+/// Two-sided test of a normal mean: the quantiles of 1 − level / 2 and of the power, times the standard error; the error is taken from the
+/// width of the 95 % interval.
+pub fn smallest_detectable(interval: Interval, comparisons: usize) -> f64 {
+    let quantile = |share: f64| Normal::standard().inverse_cdf(share);
+    let error = (interval.upper - interval.lower) / (2.0 * INTERVAL);
+    error * (quantile(1.0 - LEVEL / (2 * comparisons.max(1)) as f64) + quantile(POWER))
+}
+
+/// Returns how many documents must differ for a permutation test to call any difference real, where it is one of so many comparisons: of `k`
+/// that all differ the one way, two tosses of `2^k` are as great.
+pub fn least_changed(comparisons: usize) -> usize {
+    let is_enough = |changed: &usize| comparisons.max(1) as f64 * 0.5_f64.powi(*changed as i32 - 1) < LEVEL;
+    (1..).find(is_enough).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -104,6 +116,16 @@ mod tests {
             document(found, 3 - found, 3 - found)
         };
         (0..documents).map(|_| (one(quality[0]), one(quality[1]))).collect()
+    }
+
+    #[test]
+    fn few_changed_documents_can_show_nothing() {
+        // 2 / 2^6 = 0.03; of ten comparisons 10 · 2 / 2^9 = 0.039.
+        assert_eq!((least_changed(1), least_changed(10)), (6, 9));
+        let interval = Interval { lower: -0.1, upper: 0.1 };
+        // 0.1 / 1.96 · (1.96 + 0.842), and with the quantile of 1 − 0.05 / 20, 2.807.
+        assert!((smallest_detectable(interval, 1) - 0.142_94).abs() < 1e-4);
+        assert!((smallest_detectable(interval, 10) - 0.186_15).abs() < 1e-4);
     }
 
     #[test]
@@ -150,7 +172,7 @@ mod tests {
         assert!((280..=340).contains(&found), "{found}");
         let pairs = drawn(&mut random, 120, [0.5, 0.6]);
         let least =
-            smallest_detectable(Bootstrap::new(2000).difference(&pairs).unwrap().code_assignment.recall.interval);
+            smallest_detectable(Bootstrap::new(2000).difference(&pairs).unwrap().code_assignment.recall.interval, 1);
         assert!((least - 0.103).abs() < 0.015, "{least}");
     }
 

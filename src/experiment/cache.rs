@@ -98,9 +98,7 @@ impl Cache {
         kind: &str,
         seconds: f64,
     ) -> Result<()> {
-        let mut synced = self.synced.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let for_good = synced.elapsed() >= SYNC;
-        self.write(for_good, |transaction| {
+        self.write(false, |transaction| {
             let mut table = transaction.open_table(ANSWERS)?;
             let mut count = 0;
             for (key, answer) in answers {
@@ -112,11 +110,7 @@ impl Cache {
             let before = speeds.get(kind)?.map_or((0, 0.0), |before| before.value());
             speeds.insert(kind, (before.0 + count, before.1 + seconds))?;
             Ok(())
-        })?;
-        if for_good {
-            *synced = Instant::now();
-        }
-        Ok(())
+        })
     }
 
     /// Returns what a stage made of each of some inputs, from the cache as far as it is known; `make` makes the rest, in order. Each input
@@ -215,18 +209,25 @@ impl Cache {
         done.map_err(|error| self.failed(error))
     }
 
+    /// Writes: onto the disk for good where that is asked for or was not done for a while.
     fn write(
         &self,
         for_good: bool,
         work: impl FnOnce(&redb::WriteTransaction) -> std::result::Result<(), redb::Error>,
     ) -> Result<()> {
+        let mut synced = self.synced.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let for_good = for_good || synced.elapsed() >= SYNC;
         let write = || -> std::result::Result<(), redb::Error> {
             let mut transaction = self.database.begin_write()?;
             transaction.set_durability(if for_good { Durability::Immediate } else { Durability::None })?;
             work(&transaction)?;
             Ok(transaction.commit()?)
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(error))?;
+        if for_good {
+            *synced = Instant::now();
+        }
+        Ok(())
     }
 
     fn failed(&self, error: redb::Error) -> Error {

@@ -103,9 +103,11 @@ fn short<'k>(key: &'k str, axes: &toml::Table) -> &'k str {
 fn told(value: &toml::Value) -> String {
     let Some(text) = value.as_str() else { return value.to_string() };
     let path = std::path::Path::new(text);
-    match (path.is_absolute(), path.file_stem()) {
-        (true, Some(name)) => name.to_string_lossy().into(),
-        _ => text.to_owned(),
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let name = if matches!(ending, Some("toml" | "gguf")) { path.file_stem() } else { path.file_name() };
+    match name.filter(|_| path.is_absolute()) {
+        Some(name) => name.to_string_lossy().into(),
+        None => text.to_owned(),
     }
 }
 

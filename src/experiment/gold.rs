@@ -91,7 +91,10 @@ impl Gold {
     pub fn write(&self, folder: &Path) -> Result<()> {
         artifact::write_atomic(&folder.join(DOCUMENTS), &self.lines())?;
         match &self.trained {
-            None => Ok(()),
+            None => match std::fs::remove_file(folder.join(TRAINED)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::write(folder, error)),
+                _ => Ok(()),
+            },
             Some(trained) => {
                 artifact::write_atomic(&folder.join(TRAINED), &serde_json::to_vec(trained).unwrap_or_default())
             }

@@ -73,7 +73,7 @@ fn unused_variables(prompt: &Prompt, findings: &mut Vec<Finding>) {
         Task::Reword => &["mention"],
         Task::Descend => &["mention", "branches"],
     };
-    let uses = |name: &str| prompt.templates().iter().any(|(_, template)| has_word(template, name));
+    let uses = |name: &str| prompt.templates().iter().any(|(_, template)| has_word(&split(template).1, name));
     for name in prompt.task().variables() {
         let line = line_of(prompt, "user =");
         if uses(name) {
@@ -118,7 +118,7 @@ fn answer_format(prompt: &Prompt, said: &str, findings: &mut Vec<Finding>) {
 fn languages(prompt: &Prompt, findings: &mut Vec<Finding>) {
     let (mut latin, mut cyrillic) = (0usize, 0usize);
     for (key, template) in prompt.templates() {
-        let words = without_tags(template);
+        let (words, _) = split(template);
         latin += words.chars().filter(char::is_ascii_alphabetic).count();
         cyrillic += words.chars().filter(|letter| is_cyrillic(*letter)).count();
         for word in words.split(|c: char| !c.is_alphabetic()) {
@@ -194,16 +194,18 @@ fn is_cyrillic(letter: char) -> bool {
     ('\u{400}'..='\u{4ff}').contains(&letter)
 }
 
-/// Leaves out what templates are filled and steered with.
-fn without_tags(template: &str) -> String {
-    let mut words = String::new();
+/// Parts a template: its words, and the tags that it is filled and steered with.
+fn split(template: &str) -> (String, String) {
+    let (mut words, mut tags) = (String::new(), String::new());
     let mut rest = template;
-    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+    while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
         words.push_str(&rest[..start]);
         let end = ["}}", "%}", "#}"].iter().filter_map(|close| rest[start..].find(close)).min();
-        rest = end.map_or("", |end| &rest[start + end + 2..]);
+        let end = end.map_or(rest.len(), |end| start + end + 2);
+        tags.push_str(&rest[start..end]);
+        rest = &rest[end..];
     }
-    words + rest
+    (words + rest, tags)
 }
 
 #[cfg(test)]
@@ -248,6 +250,14 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_only_the_words_name_is_not_shown() {
+        let found = found(
+            "name = \"x\"\nversion = 1\nlanguage = \"en\"\ntask = \"extract\"\nuser = \"List the diagnoses of the text as ['a']\"\n",
+        );
+        assert!(found.iter().any(|one| one.0 == Level::Wrong && one.2.contains("`text` is never shown")), "{found:?}");
+    }
+
+    #[test]
     fn an_example_that_answers_in_another_form_is_told() {
         let found = found(
             "name = \"x\"\nversion = 1\nlanguage = \"ru\"\ntask = \"extract\"\nuser = \"Диагнозы списком ['…']: {{ text }}\"\n[[examples]]\n\
@@ -258,7 +268,8 @@ mod tests {
 
     #[test]
     fn tags_are_no_words() {
-        assert_eq!(without_tags("а {{ mention }} б {% if x %}в{% endif %}"), "а  б в");
-        assert_eq!(without_tags("а {{ broken"), "а ");
+        let (words, tags) = split("а {{ mention }} б {% if x %}в{% endif %}");
+        assert_eq!((words.as_str(), tags.as_str()), ("а  б в", "{{ mention }}{% if x %}{% endif %}"));
+        assert_eq!(split("а {{ broken"), ("а ".to_owned(), "{{ broken".to_owned()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
     path::Path,
     sync::Arc,
@@ -36,6 +37,8 @@ use crate::{
 
 /// Documents that go through a stage before the next one has its turn, so that two models need not be loaded at a time.
 const SHARD_DOCUMENTS: usize = 4096;
+/// How the names of folders end that are not whole yet.
+const PARTIAL: &str = ".partial";
 /// Documents in a row that may be lost with their engine before a cell is given up.
 const LOST_IN_A_ROW: usize = 8;
 
@@ -68,6 +71,8 @@ pub struct RunOutcome {
     pub reused: u64,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// Cells of earlier runs in the folder that are not of this grid.
+    pub unlisted: usize,
 }
 
 /// Seconds and calls of a cell: what differs when the same is run again.
@@ -107,11 +112,10 @@ impl Run<'_> {
     /// - [`Error::Write`] if the folder cannot be written or another run is writing it; [`Error::Setting`] if it holds a run on other
     ///   documents; [`Error::Cache`].
     pub fn into_folder(&self, folder: &Path, watch: &mut dyn RunWatch) -> Result<RunOutcome> {
-        fs::create_dir_all(cell_path(folder, "")).map_err(|e| Error::write(folder, e))?;
+        fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
         let _held = artifact::hold(folder)?;
         let documents_sha256 = self.gold.sha256();
         self.begin(folder, &documents_sha256)?;
-        sweep(&cell_path(folder, ""))?;
         let mut listed: Vec<ListedCell> = self.cells.iter().map(ListedCell::of).collect();
         let mut order: Vec<usize> = (0..self.cells.len()).collect();
         order.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
@@ -134,25 +138,33 @@ impl Run<'_> {
                 }
             }
         }
+        outcome.unlisted = unlisted(&cell_path(folder, ""), &listed)?;
         self.manifest(documents_sha256, listed).write(folder)?;
         Ok(outcome)
     }
 
-    /// Writes the documents, where they are not there.
+    /// Writes documents and training counts, and holds the folder against what it should be: a run on the same documents, or empty.
     fn begin(&self, folder: &Path, documents_sha256: &str) -> Result<()> {
-        match RunManifest::load(folder) {
-            Ok(before) if before.documents_sha256 != documents_sha256 => Err(Error::Setting {
-                key: "output".into(),
-                expected: format!("a new folder, or one of a run on the same documents ({})", &documents_sha256[..12]),
-                got: format!("{}, on others ({})", folder.display(), &before.documents_sha256[..12]),
-            }),
-            Ok(_) => Ok(()),
-            Err(_) => {
-                self.gold.write(folder)?;
-                let listed = self.cells.iter().map(ListedCell::of).collect();
-                self.manifest(documents_sha256.to_owned(), listed).write(folder)
+        let wrong = |got: String| {
+            let expected = "a new or empty folder, or one of a run on the same documents".into();
+            Err(Error::Setting { key: "output".into(), expected, got })
+        };
+        let manifest = folder.join(MANIFEST);
+        if manifest.exists() {
+            let before = RunManifest::load(folder)?.documents_sha256;
+            if before != documents_sha256 {
+                return wrong(format!("{}, with a run on others", folder.display()));
             }
+        } else if fs::read_dir(folder).map_err(|e| Error::read(folder, e))?.next().is_some() {
+            return wrong(format!("{}, with other files", folder.display()));
         }
+        fs::create_dir_all(cell_path(folder, "")).map_err(|e| Error::write(folder, e))?;
+        self.gold.write(folder)?;
+        if !manifest.exists() {
+            let listed = self.cells.iter().map(ListedCell::of).collect();
+            self.manifest(documents_sha256.to_owned(), listed).write(folder)?;
+        }
+        sweep(&cell_path(folder, ""))
     }
 
     fn manifest(&self, documents_sha256: String, cells: Vec<ListedCell>) -> RunManifest {
@@ -200,7 +212,7 @@ impl Run<'_> {
         let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
         let pipeline = Arc::new(Pipeline::with_models(&cell.config, &models)?);
         // Not in its place before it is whole.
-        let partial = cell_path(folder, &format!(".{name}.partial"));
+        let partial = cell_path(folder, &format!(".{name}{PARTIAL}"));
         let mut coding = Coding::new(&pipeline, &partial)?;
         coding.run(self, cell, &models, pool, watch)?;
         let timings = Timings { calls: pool.take_counts(), ..coding.timings() };
@@ -246,17 +258,34 @@ impl Run<'_> {
     }
 }
 
-/// Tells whether a folder holds all results of a cell; one in which documents failed is tried again.
+/// Tells whether a folder holds all results of a cell, as they were written; one in which documents failed is tried again.
 fn is_whole(path: &Path, identity: &Identity) -> bool {
-    let is_same = |there: CellFolder| there.manifest.identity == *identity && there.manifest.failures.is_empty();
+    let is_same = |there: CellFolder| {
+        let predictions = artifact::sha256_of_file(&path.join(PREDICTIONS));
+        there.manifest.identity == *identity
+            && there.manifest.failures.is_empty()
+            && predictions.is_ok_and(|hash| hash == there.manifest.predictions_sha256)
+            && path.join(METRICS).exists()
+    };
     CellFolder::load(path).is_ok_and(is_same)
+}
+
+/// Counts the cells in a run's folder that are not listed.
+fn unlisted(cells: &Path, listed: &[ListedCell]) -> Result<usize> {
+    let entries = fs::read_dir(cells).map_err(|e| Error::read(cells, e))?;
+    let is_listed =
+        |name: &std::ffi::OsStr| listed.iter().any(|cell| cell.folder.as_ref().is_some_and(|one| name == one.as_str()));
+    Ok(entries.flatten().map(|entry| entry.file_name()).filter(|name| !is_listed(name) && !is_partial(name)).count())
 }
 
 /// Removes what a run that was killed left of cells on their way.
 fn sweep(cells: &Path) -> Result<()> {
     let entries = fs::read_dir(cells).map_err(|e| Error::read(cells, e))?;
-    let is_partial = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
     entries.flatten().filter(|entry| is_partial(&entry.file_name())).try_for_each(|entry| remove(&entry.path()))
+}
+
+fn is_partial(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(PARTIAL.as_bytes())
 }
 
 fn remove(folder: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    compare::Side,
+    compare::{Keep, Side},
     folder::{BRAT, CellFolder, METRICS, RunManifest, json},
     gold::{Gold, GoldDocument},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
@@ -82,7 +82,7 @@ impl Verdict {
                 Err(error) => self.problems.push(error.to_string()),
             }
         }
-        match figures_differ(cell, gold, run.experiment.resamples) {
+        match figures_differ(cell, gold) {
             Ok(keys) if keys.is_empty() => {}
             Ok(keys) => self.problems.push(format!(
                 "{METRICS} says otherwise than the predictions: {}",
@@ -99,7 +99,7 @@ impl Verdict {
 
     /// Codes some documents again, evenly spread over the corpus, and counts what comes out otherwise.
     fn replay(&mut self, cell: &CellFolder, gold: &Gold, mentions: Mentions, sample: usize) -> Result<()> {
-        let side = Side::load(self.name.clone(), cell.clone(), gold)?;
+        let side = Side::load(self.name.clone(), cell.clone(), gold, Keep::All)?;
         let step = gold.documents.len().div_ceil(sample.max(1)).max(1);
         let drawn = gold.documents.iter().zip(&side.predictions).step_by(step);
         let drawn = drawn.filter_map(|(document, prediction)| Some((document.clone(), prediction.as_ref()?)));
@@ -132,8 +132,9 @@ fn again(pipeline: &Arc<Pipeline>, documents: &[GoldDocument], mentions: Mention
 }
 
 /// Counts a cell's figures again and names those that its file gives otherwise.
-fn figures_differ(cell: &CellFolder, gold: &Gold, resamples: usize) -> Result<BTreeSet<String>> {
+fn figures_differ(cell: &CellFolder, gold: &Gold) -> Result<BTreeSet<String>> {
     let written: Value = json(&cell.path.join(METRICS))?;
+    let resamples = written.get("resamples").and_then(Value::as_u64).unwrap_or_default() as usize;
     let scored = Scored::of(gold, predictions(&cell.path)?, &cell.manifest.unknown_codes)?;
     let mut differ = BTreeSet::new();
     let counted = serde_json::to_value(scored.figures(resamples)).unwrap_or_default();

@@ -43,6 +43,10 @@ fn annotators_are_compared_and_what_two_say_is_merged() {
         "{merged}"
     );
     assert!(fs::read_to_string(of("agreed").join("2.ann")).unwrap().contains("J06.9"));
+    record(&of("c"), "3", "Отит", &[("Отит", "H66.9")]);
+    let run = noso(folder.path(), &["agreement", "a", "b", "c", "--merge", "more"]);
+    run.code(2).stderr(contains("1 records of one annotator alone, left out"));
+    assert!(of("more/1.ann").exists() && !of("more/3.ann").exists());
     noso(folder.path(), &["agreement", "a", "b", "--merge", "agreed"]).code(1).stderr(contains("agreed"));
     record(&of("d"), "9", "ОРВИ", &[("ОРВИ", "J06.9")]);
     noso(folder.path(), &["agreement", "a", "d"]).code(1).stderr(contains("no record that two of them have"));

@@ -64,7 +64,7 @@ fn a_grid_is_run_once_and_its_figures_are_those_of_eval() {
     noso(folder.path(), &["compare", "runs/grid", "--baseline", "0.9, candidates=1"])
         .assert()
         .code(1)
-        .stderr(contains("baseline"));
+        .stderr(contains("words that one alone of these has"));
     let told = noso(folder.path(), &["compare", "runs/grid", "--baseline", "0.9, candidates=15"]).assert().success();
     told.stdout(contains("baseline: min_confidence=0.9, candidates=15").and(contains("difference")));
 }
@@ -124,6 +124,24 @@ fn runs_on_other_documents_are_neither_mixed_nor_compared() {
     record(&folder.path().join("notes"), "7", "Грипп", &[("Грипп", "J11.1")]);
     noso(folder.path(), &["run", "one.toml"]).assert().code(1).stderr(contains("run on the same documents"));
     noso(folder.path(), &["run", "one.toml", "--output", "runs/more"]).assert().success();
+    // A folder with other files is left alone.
+    fs::create_dir(folder.path().join("other")).unwrap();
+    file(folder.path(), "other/documents.jsonl", "mine");
+    noso(folder.path(), &["run", "one.toml", "--output", "other"])
+        .assert()
+        .code(1)
+        .stderr(contains("with other files"));
+    assert_eq!(fs::read_to_string(folder.path().join("other/documents.jsonl")).unwrap(), "mine");
+    // What was cut off is made again.
+    let predictions = cells(&folder.path().join("runs/more"))[0].join("predictions.jsonl");
+    let whole = fs::read_to_string(&predictions).unwrap();
+    fs::write(&predictions, &whole[..whole.len() / 2]).unwrap();
+    fs::remove_file(folder.path().join("runs/more/documents.jsonl")).unwrap();
+    let again = noso(folder.path(), &["run", "one.toml", "--output", "runs/more"]).assert().success();
+    again.stderr(contains("1 cells computed, 0 there before"));
+    assert_eq!(fs::read_to_string(&predictions).unwrap(), whole);
+    let twice = noso(folder.path(), &["run", "one.toml", "notes/../one.toml"]).assert().code(1);
+    twice.stderr(contains("two experiments have one name"));
     let compare = noso(folder.path(), &["compare", "runs/one", "runs/more"]).assert().code(1);
     compare.stderr(contains("runs on the same documents"));
     noso(folder.path(), &["compare", "runs/one"]).assert().code(1).stderr(contains("nothing to compare"));

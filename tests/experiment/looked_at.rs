@@ -67,8 +67,7 @@ fn two_cells_are_shown_side_by_side() {
         let mut command = assert_cmd::Command::cargo_bin("noso").unwrap();
         command.current_dir(folder.path()).arg("prompt").args(arguments).assert()
     };
-    let same = prompt(&["diff", "runs/grid", "min_confidence=0.0", "min_confidence=0.0"]).success();
-    same.stdout(contains("0 of 6 documents coded otherwise").or(contains("A: min_confidence=0.0")));
+    prompt(&["diff", "runs/grid", "=0.0", "=0.0"]).code(1).stderr(contains("min_confidence=0.0 twice"));
     let diff = prompt(&["diff", "runs/grid", "0.0", "1.0", "--shown", "2"]).success();
     diff.stdout(contains("0 better with B").and(contains("no code")).and(contains("worse (-")));
     prompt(&["diff", "runs/grid", "0.0", "none such"]).code(1).stderr(contains("min_confidence=1.0"));

@@ -111,8 +111,9 @@ fn table(strict: &Agreement, relaxed: &Agreement, annotators: &[PathBuf]) -> Tab
     row("records of two annotators or more".into(), &|of| of.records.to_string());
     row("… without any code".into(), &|of| of.without_codes.to_string());
     row("distinct codes".into(), &|of| of.codes.to_string());
-    row("accepted ÷ all codes, mean over records".into(), &|of| share(of.mean));
-    row("… pooled".into(), &|of| share(of.pooled));
+    let of_codes = |of: &Agreement, value: f64| coefficient((of.codes > 0).then_some(value));
+    row("accepted ÷ all codes, mean over records".into(), &|of| of_codes(of, of.mean));
+    row("… pooled".into(), &|of| of_codes(of, of.pooled));
     for (at, &(a, b, _)) in strict.cohen.iter().enumerate() {
         let name = format!("Cohen’s κ, {} and {}", annotators[a].display(), annotators[b].display());
         row(name, &|of| coefficient(of.cohen[at].2));
@@ -137,9 +138,14 @@ fn write_merged(annotators: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
     let options = WriteOptions { format: OutputFormat::Brat, explain: false, resume: false, lookup };
     let mut writer = corpus::create(Some(folder), options)?;
     let ids: BTreeSet<&String> = corpora.iter().flat_map(BTreeMap::keys).collect();
+    let mut alone = 0;
     for id in ids {
         let of_record: Vec<&AnnotatedDocument> = corpora.iter().filter_map(|corpus| corpus.get(id)).collect();
-        let Some(first) = of_record.first() else { continue };
+        // What one annotator alone has, no two can agree on.
+        let [first, _, ..] = of_record[..] else {
+            alone += 1;
+            continue;
+        };
         if let Some(other) = of_record.iter().find(|other| other.document.text != first.document.text) {
             eprintln!("warning: record {}: annotators have different texts, left out", other.document.id);
             continue;
@@ -149,6 +155,9 @@ fn write_merged(annotators: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
         writer.write(&first.document, &Coded { codings, ..Coded::default() })?;
     }
     writer.finish()?;
+    if alone > 0 {
+        eprintln!("warning: {}: {alone} records of one annotator alone, left out", folder.display());
+    }
     Ok(())
 }
 

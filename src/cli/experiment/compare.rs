@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     cli::{DONE, Format, show},
-    experiment::compare::{Comparison, Sides},
+    experiment::compare::{Comparison, Keep, Sides},
 };
 
 /// Say how cells differ from a baseline, by how much, and how sure that is
@@ -39,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// If a run cannot be read, or they are on different documents.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut sides = Sides::load(&args.runs)?;
+    let mut sides = Sides::load(&args.runs, Keep::Codes)?;
     if let Some(name) = &args.baseline {
         sides.put_first(name)?;
     }

@@ -16,8 +16,8 @@ use crate::{
     experiment::{
         cache::Cache,
         cells::{Cell, cells, count},
+        folder::RunManifest,
         gold::Gold,
-        identity::Identity,
         leaderboard::leaderboard,
         plan::{Plan, Planned},
         run::{Run, RunOutcome},
@@ -94,6 +94,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let experiments: Vec<(ExperimentSettings, PathBuf)> =
         args.files.iter().map(|file| Ok((args.settings(file)?, args.folder(file)))).collect::<crate::Result<_>>()?;
+    let folders: BTreeSet<&PathBuf> = experiments.iter().map(|(_, folder)| folder).collect();
+    if folders.len() < experiments.len() {
+        bail!("two experiments have one name, and would be written to one folder: run them with an --output each");
+    }
     let all: usize = experiments.iter().map(|(settings, _)| count(settings)).sum();
     if all > UNASKED_CELLS && !args.yes && !args.dry_run && !is_confirmed(all)? {
         bail!("nothing was run: {all} cells (give --yes to run them, --dry-run to see what they would cost)");
@@ -119,7 +123,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         show(leaderboard(folder)?)?;
         tell(&outcome, folder);
         if settings.corpus.role == Role::Dev {
-            warn_of_choosing(&run, &cells)?;
+            warn_of_choosing(&run, folder)?;
         }
         is_whole &= outcome.failed == 0 && outcome.failed_documents == 0 && !outcome.interrupted;
         if outcome.interrupted {
@@ -196,7 +200,7 @@ fn plan(plan: &Plan) -> crate::Result<bool> {
 
 /// Says on stderr what a run did.
 fn tell(outcome: &RunOutcome, folder: &Path) {
-    let RunOutcome { computed, kept, failed, failed_documents, asked, reused, interrupted } = outcome;
+    let RunOutcome { computed, kept, failed, failed_documents, asked, reused, interrupted, unlisted } = outcome;
     let mut line = format!("{computed} cells computed, {kept} there before");
     if *failed > 0 {
         line += &format!(", {failed} could not be run");
@@ -208,18 +212,21 @@ fn tell(outcome: &RunOutcome, folder: &Path) {
     if *interrupted {
         eprintln!("stopped before the end; run the same command to go on");
     }
+    if *unlisted > 0 {
+        let cells = folder.join("cells");
+        eprintln!(
+            "{unlisted} earlier cells, such as other wordings of a prompt, are kept in {} and can be named to `compare` and `report`",
+            cells.display()
+        );
+    }
     eprintln!("{}: results", folder.display());
 }
 
 /// Counts the pipelines that were scored on documents which are there to report on.
-fn warn_of_choosing(run: &Run<'_>, cells: &[Cell]) -> anyhow::Result<()> {
-    let documents = run.gold.sha256();
-    let pipelines: BTreeSet<String> = cells
-        .iter()
-        .filter_map(|cell| Identity::of(cell, &documents, run.settings.corpus.mentions, &run.cache).ok())
-        .map(|of| of.sha256)
-        .collect();
-    let scored = run.cache.note_scored(&documents, &pipelines)?;
+fn warn_of_choosing(run: &Run<'_>, folder: &Path) -> anyhow::Result<()> {
+    let manifest = RunManifest::load(folder)?;
+    let scored = manifest.cells(folder)?.into_iter().map(|cell| cell.manifest.identity.sha256).collect();
+    let scored = run.cache.note_scored(&manifest.documents_sha256, &scored)?;
     if scored > 1 {
         eprintln!(
             "warning: {scored} different pipelines were scored on these documents so far. Whoever takes the best of them overrates it: choose \

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::bail;
+
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES, show},
     experiment::verify::{Verdict, verify},
@@ -36,6 +38,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut is_good = true;
     for run in &args.runs {
         let verdicts = verify(run, args.sample, |cell| eprintln!("checking {cell}"))?;
+        if verdicts.is_empty() {
+            bail!("{}: no cell was run to its end; start the run again", run.display());
+        }
         for verdict in &verdicts {
             is_good &= verdict.is_good();
             tell(verdict)?;

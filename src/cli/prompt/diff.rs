@@ -6,7 +6,7 @@ use crate::{
     cli::{DONE, show},
     data::Exchange,
     experiment::{
-        compare::{Change, Place, Side, Sides, changes},
+        compare::{Change, Keep, Place, Side, Sides, changes},
         written::table,
     },
 };
@@ -40,9 +40,8 @@ pub(super) struct Args {
 /// # Errors
 /// If the run cannot be read, or a name is that of no cell, or of several.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut sides = Sides::load(&[&args.run])?;
-    sides.put_first(&args.b)?;
-    sides.put_first(&args.a)?;
+    let mut sides = Sides::load(&[&args.run], Keep::All)?;
+    sides.keep_two([&args.a, &args.b])?;
     let changes = changes(&sides);
     let count = |is: fn(f64) -> bool| changes.iter().filter(|change| is(change.gain)).count();
     let (better, worse) = (count(|gain| gain > 0.0), count(|gain| gain < 0.0));

@@ -34,7 +34,7 @@ pub struct Place {
 
 /// Lists the documents that the first two cells code otherwise.
 pub fn changes(sides: &Sides) -> Vec<Change> {
-    let [first, second] = &sides.sides[..2] else { return Vec::new() };
+    let [first, second, ..] = &sides.sides[..] else { return Vec::new() };
     let change = |document: usize| {
         let places = places(sides, document, [first, second]);
         let differs = places.iter().any(|place| place.codes[0] != place.codes[1]);

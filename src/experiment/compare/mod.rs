@@ -22,20 +22,50 @@ pub use self::{
 use super::{
     folder::{CellFolder, RunManifest},
     gold::Gold,
-    scored::{Prediction, Scored, predictions},
+    scored::{PredictedMention, Prediction, Scored, predictions},
 };
 use crate::{
+    data::Trace,
     error::{Error, Result},
     eval::{
         bootstrap::{Bootstrap, Difference},
         loss::Losses,
-        metrics::{DocumentCounts, Figures, Metrics, Score},
+        metrics::{Counts, DocumentCounts, Figures, Metrics, Score},
         significance::{Permutation, holm, smallest_detectable},
     },
 };
 
 /// Documents drawn in all rounds of a test together, at most.
 const DRAWS: usize = 200_000_000;
+
+/// What is kept in memory of predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Mentions and codes.
+    Codes,
+    /// Also candidates, prompts and answers, most of a run.
+    All,
+}
+
+impl Keep {
+    fn of(self, prediction: &Prediction) -> Prediction {
+        if self == Self::All {
+            return prediction.clone();
+        }
+        let bare = |mention: &PredictedMention| PredictedMention {
+            code: mention.code.clone(),
+            text: String::new(),
+            title: String::new(),
+            candidates: Vec::new(),
+            ..*mention
+        };
+        Prediction {
+            id: prediction.id.clone(),
+            mentions: prediction.mentions.iter().map(bare).collect(),
+            trace: Trace::default(),
+        }
+    }
+}
 
 /// A cell with what it predicted.
 #[derive(Debug)]
@@ -64,10 +94,10 @@ impl Sides {
     ///
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if they are on different documents.
-    pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
+    pub fn load<P: AsRef<Path>>(paths: &[P], keep: Keep) -> Result<Self> {
         let (run, cells) = cells_of(paths)?;
         let gold = Gold::load(&run)?;
-        let side = |(name, cell)| Side::load(name, cell, &gold);
+        let side = |(name, cell)| Side::load(name, cell, &gold, keep);
         let sides = cells.into_iter().map(side).collect::<Result<_>>()?;
         Ok(Self { gold, sides })
     }
@@ -100,15 +130,50 @@ pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(Str
         let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
         (name, cell)
     };
-    Ok((first, cells.into_iter().map(named).collect()))
+    let mut cells: Vec<(String, CellFolder)> = cells.into_iter().map(named).collect();
+    let names: Vec<String> = cells.iter().map(|(name, _)| name.clone()).collect();
+    for (name, cell) in &mut cells {
+        // Such as two wordings of one prompt file.
+        if names.iter().filter(|other| *other == name).count() > 1 {
+            *name += &format!(" ({})", &cell.manifest.identity.sha256[..8.min(cell.manifest.identity.sha256.len())]);
+        }
+    }
+    Ok((first, cells))
 }
 
 impl Sides {
     /// Makes a cell the baseline: the one of this name, or the only one whose name holds these words.
     ///
     /// # Errors
-    /// - [`Error::Setting`] if there is none, or several.
+    /// Those of [`Sides::find`].
     pub fn put_first(&mut self, name: &str) -> Result<()> {
+        let at = self.find(name)?;
+        self.sides[..=at].rotate_right(1);
+        Ok(())
+    }
+
+    /// Keeps two cells, found in the same way, in this order.
+    ///
+    /// # Errors
+    /// Those of [`Sides::find`]; [`Error::Setting`] if both are the same.
+    pub fn keep_two(&mut self, names: [&str; 2]) -> Result<()> {
+        let [first, second] = [self.find(names[0])?, self.find(names[1])?];
+        if first == second {
+            let (key, expected) = ("cells".into(), "two different ones".into());
+            return Err(Error::Setting { key, expected, got: format!("{} twice", self.sides[first].name) });
+        }
+        let mut kept: Vec<(usize, Side)> =
+            self.sides.drain(..).enumerate().filter(|(at, _)| [first, second].contains(at)).collect();
+        kept.sort_by_key(|(at, _)| *at != first);
+        self.sides = kept.into_iter().map(|(_, side)| side).collect();
+        Ok(())
+    }
+
+    /// Finds the cell of this name, or the only one whose name holds these words.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] if there is none, or several.
+    pub fn find(&self, name: &str) -> Result<usize> {
         let named = |is: &dyn Fn(&str) -> bool| -> Vec<usize> {
             (0..self.sides.len()).filter(|&at| is(&self.sides[at].name)).collect()
         };
@@ -116,11 +181,10 @@ impl Sides {
         let found = if exact.is_empty() { named(&|one| one.contains(name)) } else { exact };
         let [at] = found[..] else {
             let names = self.sides.iter().map(|side| side.name.as_str()).collect::<Vec<_>>().join("; ");
-            let (key, expected) = ("baseline".into(), format!("words that one of these has: {names}"));
+            let (key, expected) = ("cell".into(), format!("words that one alone of these has: {names}"));
             return Err(Error::Setting { key, expected, got: format!("{name}, of {} cells", found.len()) });
         };
-        self.sides[..=at].rotate_right(1);
-        Ok(())
+        Ok(at)
     }
 }
 
@@ -133,11 +197,13 @@ impl Side {
     ///
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`]; [`Error::Setting`] if it predicted for others.
-    pub fn load(name: String, cell: CellFolder, gold: &Gold) -> Result<Self> {
-        let all = predictions(&cell.path)?.collect::<Result<Vec<_>>>()?;
-        let scored = Scored::of(gold, all.iter().cloned().map(Ok), &cell.manifest.unknown_codes)?;
-        let mut left = all.into_iter().peekable();
+    pub fn load(name: String, cell: CellFolder, gold: &Gold, keep: Keep) -> Result<Self> {
+        let mut kept = Vec::with_capacity(gold.documents.len());
+        let seen = predictions(&cell.path)?
+            .inspect(|prediction| kept.extend(prediction.as_ref().ok().map(|one| keep.of(one))));
+        let scored = Scored::of(gold, seen, &cell.manifest.unknown_codes)?;
         // They stand in the documents' order, some are missing.
+        let mut left = kept.into_iter().peekable();
         let of = |document: &super::gold::GoldDocument| left.next_if(|next| next.id == document.id);
         let predictions = gold.documents.iter().map(of).collect();
         Ok(Self { name, predictions, scored, cell })
@@ -225,8 +291,10 @@ pub struct Against {
     pub p_value: f64,
     /// The same, raised by Holm's rule over all cells.
     pub p_holm: f64,
-    /// True difference that such a corpus would show in four of five cases.
+    /// True difference that such a corpus would show in four of five cases, among so many cells.
     pub smallest_detectable: f64,
+    /// Documents whose counts differ: where they are few, no difference could have been shown.
+    pub changed_documents: usize,
 }
 
 impl Comparison {
@@ -271,6 +339,7 @@ pub(super) fn tested(counts: &[&Vec<DocumentCounts>], resamples: usize) -> Vec<T
     let holms: Vec<Vec<f64>> = (0..14)
         .map(|figure| holm(&tests.iter().flatten().map(|(_, p_values)| p_values[figure]).collect::<Vec<_>>()))
         .collect();
+    let changed: Vec<[usize; 3]> = counts.iter().skip(1).map(|other| changed_documents(counts[0], other)).collect();
     let values = |counts: &Vec<DocumentCounts>| Metrics::of(counts).figures().values();
     let mut places = 0..;
     let against = tests.iter().map(|test| {
@@ -280,7 +349,8 @@ pub(super) fn tested(counts: &[&Vec<DocumentCounts>], resamples: usize) -> Vec<T
             difference: differences[figure],
             p_value: p_values[figure],
             p_holm: holms[figure][place],
-            smallest_detectable: smallest_detectable(differences[figure].interval),
+            smallest_detectable: smallest_detectable(differences[figure].interval, tests.len()),
+            changed_documents: changed[place][task_of(figure)],
         };
         Some(std::array::from_fn::<Against, 14, _>(one))
     });
@@ -291,6 +361,21 @@ pub(super) fn tested(counts: &[&Vec<DocumentCounts>], resamples: usize) -> Vec<T
         Figures::from_values(std::array::from_fn(one)).into()
     };
     counts.iter().zip(against).map(figures).collect()
+}
+
+/// Counts the documents that differ by task: spans, spans with codes, codes.
+fn changed_documents(first: &[DocumentCounts], other: &[DocumentCounts]) -> [usize; 3] {
+    let count = |of: fn(&DocumentCounts) -> Counts| first.iter().zip(other).filter(|(a, b)| of(a) != of(b)).count();
+    [count(|of| of.ner), count(|of| of.ner_linking), count(|of| of.code_assignment)]
+}
+
+/// Returns the task that a figure is of, by its place in [`Figures::values`].
+fn task_of(figure: usize) -> usize {
+    match figure {
+        0..=3 | 12 => 0,
+        4..=7 => 1,
+        _ => 2,
+    }
 }
 
 impl From<Figures<Figure>> for TaskFigures {

@@ -6,22 +6,23 @@ use comfy_table::Table;
 
 use super::{Against, Breakdown, Compared, Comparison, Figure, Group, ScoreOf, Stability, TaskFigures};
 use crate::{
-    eval::bootstrap::Difference,
+    eval::{
+        bootstrap::Difference,
+        significance::{LEVEL, least_changed},
+    },
     experiment::written::{decimal, signed, table},
 };
 
 /// Cells that a table of groups has columns for.
 const COLUMNS: usize = 6;
-/// Differences are called real below this p-value.
-const LEVEL: f64 = 0.05;
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some((baseline, others)) = self.cells.split_first() else { return Ok(()) };
         writeln!(f, "{} documents; baseline: {}\n\n{}", self.documents, baseline.name, figures(&self.cells))?;
         for other in others {
-            writeln!(f, "\n{}\n{}", other.name, differences(other))?;
-            writeln!(f, "{}", finding(other))?;
+            writeln!(f, "\n{}\n{}", other.name, differences(other, others.len()))?;
+            writeln!(f, "{}", finding(other, others.len()))?;
         }
         writeln!(f, "\nWhat became of the gold codes\n{}", losses(&self.cells))?;
         for breakdown in &self.breakdowns {
@@ -33,8 +34,8 @@ impl Display for Comparison {
         write!(
             f,
             "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds; Holm: over the \
-             {2} cells that were compared. Detectable: the smallest true difference that these documents would have shown in four of five cases. \
-             *: the interval leaves out 0.",
+             {2} cells that were compared. Detectable: the smallest true difference that these documents would have shown in four of five cases, \
+             among so many cells; none where too few differ. Documents: those that differ. *: the interval leaves out 0.",
             self.resamples,
             self.resamples.min(1000),
             others.len(),
@@ -75,7 +76,7 @@ fn figures(cells: &[Compared]) -> Table {
 }
 
 /// Lays out the differences of F1 from the baseline.
-fn differences(cell: &Compared) -> Table {
+fn differences(cell: &Compared, comparisons: usize) -> Table {
     let f1 = [
         ("NER", cell.strict.ner.f1),
         ("NER + linking", cell.strict.ner_linking.f1),
@@ -84,7 +85,8 @@ fn differences(cell: &Compared) -> Table {
         ("codes, relaxed", cell.relaxed.code_assignment.f1),
     ];
     let row = |(name, Figure { value, against }): (&str, Figure)| {
-        let Against { difference, p_value, p_holm, smallest_detectable } = against?;
+        let Against { difference, p_value, p_holm, smallest_detectable, changed_documents } = against?;
+        let detectable = if changed_documents < least_changed(comparisons) { f64::NAN } else { smallest_detectable };
         let Difference { value: by, interval } = difference;
         Some(vec![
             name.to_owned(),
@@ -94,29 +96,29 @@ fn differences(cell: &Compared) -> Table {
             format!("{} to {}", signed(interval.lower, 3), signed(interval.upper, 3)),
             decimal(p_value, 4),
             decimal(p_holm, 4),
-            decimal(smallest_detectable, 3),
+            decimal(detectable, 3),
+            changed_documents.to_string(),
         ])
     };
-    let header = ["F1", "baseline", "here", "difference", "95 % interval", "p", "p, Holm", "detectable"];
+    let header = ["F1", "baseline", "here", "difference", "95 % interval", "p", "p, Holm", "detectable", "documents"];
     table(&header, f1.into_iter().filter_map(row))
 }
 
-/// Says in a sentence what the main figure shows.
-fn finding(cell: &Compared) -> String {
-    let Figure { against: Some(Against { difference, p_holm, smallest_detectable, .. }), .. } =
-        cell.strict.code_assignment.f1
-    else {
-        return String::new();
-    };
+/// Says in a sentence what the main figure shows, of so many comparisons.
+fn finding(cell: &Compared, comparisons: usize) -> String {
+    let Some(against) = cell.strict.code_assignment.f1.against else { return String::new() };
+    let Against { difference, p_holm, smallest_detectable, changed_documents, .. } = against;
     let by = signed(difference.value, 3);
-    if smallest_detectable == 0.0 {
-        return format!("No difference: F1 of codes {by} in every resample.");
-    }
+    let least = least_changed(comparisons);
     match (p_holm < LEVEL, difference.value > 0.0) {
+        _ if changed_documents == 0 => "No difference: every document has as many right and wrong codes.".to_owned(),
+        _ if changed_documents < least => format!(
+            "Too few documents differ to tell: F1 of codes {by}, by {changed_documents}; {least} that all differ the one way would have to."
+        ),
         (true, true) => format!("Better: F1 of codes {by}, more than chance explains."),
         (true, false) => format!("Worse: F1 of codes {by}, more than chance explains."),
         (false, _) => format!(
-            "No difference that chance could not explain: F1 of codes {by}; one of {} would have been seen.",
+            "No difference that chance could not explain: F1 of codes {by}; one of about {} would have been seen in four of five cases.",
             decimal(smallest_detectable, 3)
         ),
     }
