@@ -41,6 +41,9 @@ impl Error {
                 "wait for that run, or choose another place with --output".into()
             }
             Self::Write { .. } => "choose a folder you may write to with --output".into(),
+            Self::Cache { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
+                "a folder of one's own is given with --cache; answers that are known elsewhere are asked again".into()
+            }
             Self::Cache { .. } => "set NOSO_HOME to a folder that you may write to".into(),
             Self::Parse { what: "job", .. } => "`noso train lora --help` shows a job's file with every key".into(),
             Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),

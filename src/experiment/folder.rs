@@ -159,7 +159,9 @@ impl CellFolder {
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`].
     pub fn load(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), manifest: json(&path.join(MANIFEST))? })
+        // The run is looked for above it, also from within.
+        let path = path.canonicalize().map_err(|e| Error::read(path, e))?;
+        Ok(Self { manifest: json(&path.join(MANIFEST))?, path })
     }
 
     /// Returns the folder of the run that it is part of.

@@ -96,7 +96,7 @@ fn named_files(value: &Value, key: &str, cache: &Cache, found: &mut Vec<NamedFil
 }
 
 /// Loads the prompts that a pipeline asks with.
-fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
+pub(super) fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
     let look = &config.second_look;
     let asks = [
         (config.ner.engine == NerEngine::Llm, "ner.llm.prompt", config.extract_prompt()),

@@ -6,7 +6,9 @@ use std::{
     time::Instant,
 };
 
-use super::{cache::Key, calls::ModelPool, cells::Cell, gold::GoldDocument, run::Run, settings::Mentions};
+use super::{
+    cache::Key, calls::ModelPool, cells::Cell, gold::GoldDocument, run::Run, settings::Mentions, stages::Stages,
+};
 use crate::{
     data::Document,
     error::Result,
@@ -93,7 +95,8 @@ impl Plan {
             self.seconds += started.elapsed().as_secs_f64() * documents.len() as f64 / some.len() as f64;
             return Ok(Planned::Computed { questions: 0, more: 0 });
         }
-        let recognised = run.settings.corpus.mentions.of(&run.gold.documents, &pipeline);
+        let stages = Stages::new(&cell.config, &pipeline, &run.cache);
+        let recognised = stages.recognise(run.settings.corpus.mentions, &run.gold.documents);
         let unasked: Vec<GoldDocument> = run
             .gold
             .documents
@@ -102,11 +105,11 @@ impl Plan {
             .filter(|(_, found)| found.is_err())
             .map(|(one, _)| one.clone())
             .collect();
-        pipeline.link(&documents, recognised);
+        stages.link(&documents, recognised);
         let questions = add(&mut asked.sure, pool.take_counts().missing);
         // What would be asked about the mentions of the others, if they were those of the annotation.
         let documents: Vec<Document> = unasked.iter().map(GoldDocument::document).collect();
-        pipeline.link(&documents, Mentions::Gold.of(&unasked, &pipeline));
+        stages.link(&documents, stages.recognise(Mentions::Gold, &unasked));
         let more = add(&mut asked.likely, pool.take_counts().missing);
         Ok(Planned::Computed { questions, more })
     }

@@ -164,7 +164,11 @@ impl ExperimentSettings {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] for the first that is out of its range.
+    pub fn check(&self) -> Result<()> {
         if let Some(Split { modulo, remainder }) = self.corpus.split {
             check_setting(modulo > 1, "corpus.split.modulo", "a whole number from 2", modulo)?;
             check_setting(remainder < modulo, "corpus.split.remainder", "less than modulo", remainder)?;

@@ -8,11 +8,13 @@ use super::{
     compare::{Keep, Side},
     folder::{BRAT, CellFolder, METRICS, RunManifest, json},
     gold::{Gold, GoldDocument},
+    identity::{Identity, prompts},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
     settings::Mentions,
 };
 use crate::{
     artifact,
+    config::PipelineConfig,
     corpus::{self, OutputFormat, WriteOptions},
     data::Document,
     error::{Error, Result},
@@ -26,6 +28,8 @@ pub struct Verdict {
     pub name: String,
     /// What is not as it says.
     pub problems: Vec<String>,
+    /// What has changed since, and may be why something is coded otherwise now.
+    pub notes: Vec<String>,
     /// Documents that were coded again.
     pub replayed: usize,
     /// Of these, with other codings.
@@ -75,6 +79,7 @@ impl Verdict {
         {
             self.problems.push("its manifest was changed: settings, files or prompts are not those of its hash".into());
         }
+        self.notes = changed_since(&manifest.identity, &manifest.pipeline);
         for (name, expected) in [(PREDICTIONS, &manifest.predictions_sha256), (BRAT, &manifest.brat_sha256)] {
             match artifact::sha256_of_tree(&path.join(name), &artifact::sha256_of_file) {
                 Ok(found) if found == *expected => {}
@@ -115,6 +120,20 @@ impl Verdict {
         }
         Ok(())
     }
+}
+
+/// Says which files, prompts and program are others now than when a cell was run.
+fn changed_since(identity: &Identity, config: &PipelineConfig) -> Vec<String> {
+    let hash = |path: &Path| artifact::sha256_of_tree(path, &artifact::sha256_of_file).ok();
+    let files = identity.files.iter().filter(|file| hash(Path::new(&file.path)).as_ref() != Some(&file.sha256));
+    let mut notes: Vec<String> = files.map(|file| format!("{} has changed since: {}", file.key, file.path)).collect();
+    let now = prompts(config).unwrap_or_default();
+    let others = identity.prompts.iter().filter(|prompt| !now.contains(prompt));
+    notes.extend(others.map(|prompt| format!("{} has changed since: {}", prompt.key, prompt.name)));
+    if std::env::current_exe().ok().and_then(|program| hash(&program)).as_ref() != Some(&identity.program_sha256) {
+        notes.push("it was coded by another build of noso".into());
+    }
+    notes
 }
 
 /// Codes documents, written and read as those of a run are, so that numbers are rounded alike.

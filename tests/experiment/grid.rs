@@ -80,6 +80,8 @@ fn wrong_files_and_huge_grids_are_refused_and_a_missing_model_stops_only_its_cel
     refused("[corpus]\ngold = 'notes'\n[axis]\n'rerank.candidates' = [1]", "`axis`, nearest is `axes`");
     refused("[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidate' = [1]", "`candidate`, nearest is `candidates`");
     refused("[corpus]\ngold = 'nowhere'", "nowhere");
+    file(folder.path(), "none.toml", "[corpus]\ngold = 'notes'");
+    noso(folder.path(), &["run", "none.toml", "--limit", "0"]).assert().code(1).stderr(contains("`corpus.limit`"));
     let numbers = |count: usize| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     let huge = format!(
         "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = [{0}]\n'retrieval.neighbours' = [{0}]",
@@ -169,6 +171,13 @@ fn verify_finds_what_was_changed_by_hand() {
     changed("metrics.json", "\"mentions\": ", "\"mentions\": 1", "says otherwise than the predictions: mentions");
     changed("manifest.json", "\"candidates\": 15", "\"candidates\": 14", "its manifest was changed");
     verify().success();
+    // A file that has changed since is named.
+    fs::write(folder.path().join("list.tsv"), "ИБС\tишемическая болезнь сердца\n").unwrap();
+    file(folder.path(), "named.toml", "set = ['retrieval.abbreviations=list.tsv']\n[corpus]\ngold = 'notes'");
+    noso(folder.path(), &["run", "named.toml"]).assert().success();
+    fs::write(folder.path().join("list.tsv"), "ИБС\tболезнь сердца\n").unwrap();
+    let told = noso(folder.path(), &["verify", "runs/named", "--sample", "0"]).assert();
+    told.stdout(contains("note: retrieval.abbreviations has changed since"));
     let documents = folder.path().join("runs/grid/documents.jsonl");
     fs::write(&documents, fs::read_to_string(&documents).unwrap().replacen("I25.9", "I25.8", 1)).unwrap();
     verify().code(2).stdout(contains("documents.jsonl is not that of the run"));

@@ -143,6 +143,7 @@ impl Args {
             settings.corpus.split = None;
         }
         settings.corpus.limit = self.limit.or(settings.corpus.limit);
+        settings.check()?;
         Ok(settings)
     }
 

@@ -50,9 +50,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(verdict: &Verdict) -> crate::Result<()> {
-    let Verdict { name, problems, replayed, changed_documents, asked, flipped_answers } = verdict;
+    let Verdict { name, problems, notes, replayed, changed_documents, asked, flipped_answers } = verdict;
     let word = if verdict.is_good() { "good" } else { "differs" };
     let questions = if *asked > 0 { format!(", {flipped_answers} of {asked} answers flipped") } else { String::new() };
     show(format!("{name}: {word}; {changed_documents} of {replayed} documents coded otherwise{questions}"))?;
-    problems.iter().try_for_each(|problem| show(format!("  {problem}")))
+    problems.iter().try_for_each(|problem| show(format!("  {problem}")))?;
+    notes.iter().try_for_each(|note| show(format!("  note: {note}")))
 }

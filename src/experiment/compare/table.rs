@@ -33,8 +33,8 @@ impl Display for Comparison {
         }
         write!(
             f,
-            "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds; Holm: over the \
-             {2} cells that were compared. Detectable: the smallest true difference that these documents would have shown in four of five cases, \
+            "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds; Holm: over \
+             comparisons: {2}. Detectable: the smallest true difference that these documents would have shown in four of five cases, \
              among so many cells; none where too few differ. Documents: those that differ. *: the interval leaves out 0.",
             self.resamples,
             self.resamples.min(1000),

@@ -20,7 +20,7 @@ const OPEN: usize = 80;
 /// The page is HTML with its style and figures inside; it runs no script and loads nothing.
 ///
 /// # Errors
-/// - [`Error::Page`] if a figure or the page cannot be drawn; says which.
+/// - [`Error::Page`](crate::error::Error::Page) if a figure or the page cannot be drawn; says which.
 pub fn page(outcome: &Outcome) -> Result<String> {
     let view = View {
         outcome,
