@@ -83,11 +83,13 @@ fn made_up(run: &Path, documents: usize) {
         cells: vec![ListedCell {
             name: "made up".into(),
             folder: Some("made-up".into()),
+            manifest_sha256: None,
             failure: None,
             paper: None,
             needs: None,
         }],
         stand_in: false,
+        trained_sha256: None,
     };
     manifest.write(run).expect("a manifest");
     let identity =

@@ -1,13 +1,10 @@
 //! The grid of an experiment: settings come in, the pipelines to run leave, each with a name that says how it differs.
 
-use super::settings::{ExperimentSettings, RowSettings};
+use super::settings::{ExperimentSettings, PIPELINE, RowSettings};
 use crate::{
     config::{LlmConfig, PipelineConfig},
     error::{Error, Result},
 };
-
-/// Axis whose values are pipelines rather than those of a key.
-const PIPELINE: &str = "pipeline";
 
 /// One combination of a row and a value of each axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +72,9 @@ fn cell(settings: &ExperimentSettings, row: Option<&RowSettings>, values: &[(&St
             _ => set.push(format!("{key}={value}")),
         }
     }
-    let shown = values.iter().map(|(key, value)| (short(key, &settings.axes).to_owned(), told(value)));
+    let shown = values
+        .iter()
+        .map(|(key, value)| (short(key, &settings.axes).to_owned(), told(value, &settings.axes[key.as_str()])));
     let shown: Vec<(String, String)> = shown.collect();
     let parts = row.map(|row| row.name.clone()).into_iter();
     let name = parts.chain(shown.iter().map(|(key, value)| format!("{key}={value}"))).collect::<Vec<_>>().join(", ");
@@ -99,8 +98,17 @@ fn short<'k>(key: &'k str, axes: &toml::Table) -> &'k str {
     ends.find(is_one).unwrap_or(key)
 }
 
-/// Writes a value without quotes, a path by its name.
-fn told(value: &toml::Value) -> String {
+/// Writes a value without quotes, a path by its name where no other value of its axis has the same.
+fn told(value: &toml::Value, axis: &toml::Value) -> String {
+    let name = name_of(value);
+    let values = axis.as_array().into_iter().flatten();
+    match values.filter(|other| name_of(other) == name).count() {
+        ..=1 => name,
+        _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    }
+}
+
+fn name_of(value: &toml::Value) -> String {
     let Some(text) = value.as_str() else { return value.to_string() };
     let path = std::path::Path::new(text);
     let ending = path.extension().and_then(|ending| ending.to_str());
@@ -145,6 +153,16 @@ mod tests {
         assert_eq!(names, ["A, pipeline=default", "A, pipeline=llm", "B, pipeline=default", "B, pipeline=llm"]);
         assert_eq!(cells[3].config.rerank.candidates, 3);
         assert_eq!(super::cells(&settings("")).unwrap()[0].name, "default");
+    }
+
+    #[test]
+    fn files_of_one_name_are_told_by_their_paths() {
+        let text = "pipeline = 'llm'\nset = ['llm.model=m']\n[axes]\n'ner.llm.prompt' = ['/a/p.toml', '/b/p.toml', '/b/q.toml']";
+        let names: Vec<String> = cells(&settings(text)).unwrap().into_iter().map(|cell| cell.name).collect();
+        assert_eq!(names, ["prompt=/a/p.toml", "prompt=/b/p.toml", "prompt=q"]);
+        let text = "pipeline = 'llm'\n[axes]\n'llm.model' = ['/models/Qwen2.5-7B', '/models/Qwen2.7-7B']";
+        let names: Vec<String> = cells(&settings(text)).unwrap().into_iter().map(|cell| cell.name).collect();
+        assert_eq!(names, ["model=Qwen2.5-7B", "model=Qwen2.7-7B"]);
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct RunManifest {
     pub stand_in: bool,
     /// Hash of texts and gold annotation.
     pub documents_sha256: String,
+    /// Hash of how often each code was seen in training; `None` where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_sha256: Option<String>,
     /// Documents.
     pub documents: usize,
     /// The cells, in the order of the grid.
@@ -64,6 +67,9 @@ pub struct ListedCell {
     pub name: String,
     /// Its folder in `cells/`; `None` where it could not be run.
     pub folder: Option<String>,
+    /// Hash of its manifest, which holds those of its predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// Why it could not be run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -81,6 +87,7 @@ impl ListedCell {
         Self {
             name: cell.name.clone(),
             folder: None,
+            manifest_sha256: None,
             failure: None,
             paper: cell.paper.clone(),
             needs: cell.needs.clone(),

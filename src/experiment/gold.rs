@@ -123,6 +123,12 @@ impl Gold {
         format!("{:x}", Sha256::digest(self.lines()))
     }
 
+    /// Returns a hash of the training counts.
+    pub fn trained_sha256(&self) -> Option<String> {
+        let json = serde_json::to_vec(self.trained.as_ref()?).unwrap_or_default();
+        Some(format!("{:x}", Sha256::digest(json)))
+    }
+
     fn lines(&self) -> Vec<u8> {
         let line = |document| serde_json::to_vec(document).unwrap_or_default();
         self.documents.iter().flat_map(|document| [line(document), vec![b'\n']]).flatten().collect()

@@ -127,7 +127,11 @@ impl Run<'_> {
                 break;
             }
             match self.cell(&self.cells[at], folder, &documents_sha256, &mut pool, watch, &mut outcome) {
-                Ok(name) => listed[at].folder = Some(name),
+                Ok(name) => {
+                    let manifest = cell_path(folder, &name).join(MANIFEST);
+                    listed[at].manifest_sha256 = Some(artifact::sha256_of_file(&manifest)?);
+                    listed[at].folder = Some(name);
+                }
                 Err(error @ (Error::Write { .. } | Error::Cache { .. })) => return Err(error),
                 Err(Error::Interrupted { .. }) => outcome.interrupted = true,
                 Err(error) => {
@@ -175,6 +179,7 @@ impl Run<'_> {
             experiment: self.settings.clone(),
             stand_in: self.stand_in,
             documents_sha256,
+            trained_sha256: self.gold.trained_sha256(),
             documents: self.gold.documents.len(),
             cells,
         }

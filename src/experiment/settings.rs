@@ -4,7 +4,28 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_setting, line_at, nearest_name};
+use crate::{
+    config::built_in_pipelines,
+    error::{Error, Result, check_setting, line_at, nearest_name},
+    prompt::built_in_prompts,
+};
+
+/// Axis whose values are pipelines rather than those of a key.
+pub(super) const PIPELINE: &str = "pipeline";
+/// How the keys of a pipeline end whose values are files, folders or names.
+const FILE_KEYS: [&str; 11] = [
+    "prompt",
+    "examples",
+    "model",
+    "encoder_model",
+    "index",
+    "catalog",
+    "abbreviations",
+    "adapter_ner",
+    "adapter_rerank",
+    "reword",
+    "descend",
+];
 
 /// An experiment: a corpus, and pipelines to compare on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,12 +149,15 @@ impl ExperimentSettings {
         Ok(settings)
     }
 
-    /// Takes what stands beside the file for what its settings name.
+    /// Takes what stands beside the file for what its settings name; what is built in goes before.
     fn look_beside(&mut self, folder: &Path) {
+        let is_built_in = |name: &str| built_in_pipelines().chain(built_in_prompts()).any(|one| one == name);
         let found = |name: &str| {
             let path = folder.join(name);
-            (!name.is_empty() && path.exists()).then(|| path.canonicalize().unwrap_or(path))
+            let is_there = !name.is_empty() && !is_built_in(name) && path.exists();
+            is_there.then(|| path.canonicalize().unwrap_or(path))
         };
+        let names_file = |key: &str| FILE_KEYS.contains(&key.trim().rsplit('.').next().unwrap_or_default());
         let beside = |path: &mut PathBuf| *path = found(&path.to_string_lossy()).unwrap_or(std::mem::take(path));
         let named = |name: &mut String| {
             if let Some(path) = found(name) {
@@ -142,7 +166,7 @@ impl ExperimentSettings {
         };
         let assigned = |assignment: &mut String| {
             let Some((key, value)) = assignment.split_once('=') else { return };
-            if let Some(path) = found(value.trim().trim_matches(['"', '\''])) {
+            if let Some(path) = found(value.trim().trim_matches(['"', '\''])).filter(|_| names_file(key)) {
                 *assignment = format!("{key}={}", toml::Value::from(path.display().to_string()));
             }
         };
@@ -154,7 +178,7 @@ impl ExperimentSettings {
             row.pipeline.iter_mut().for_each(named);
             row.set.iter_mut().for_each(assigned);
         }
-        for (_, values) in self.axes.iter_mut() {
+        for (_, values) in self.axes.iter_mut().filter(|(key, _)| key.as_str() == PIPELINE || names_file(key)) {
             let texts = values.as_array_mut().into_iter().flatten();
             texts.for_each(|value| {
                 if let toml::Value::String(name) = value {
@@ -178,7 +202,20 @@ impl ExperimentSettings {
         check_setting(self.memory_gb > 0.0, "memory_gb", "above 0", self.memory_gb)?;
         for (key, values) in &self.axes {
             let is_list = values.as_array().is_some_and(|values| !values.is_empty());
-            check_setting(is_list, &format!("axes.{key}"), "a list of values", values)?;
+            check_setting(
+                is_list,
+                &format!("axes.{key}"),
+                "a list of values; keys with a point stand in quotes",
+                values,
+            )?;
+            let values = values.as_array().into_iter().flatten();
+            let twice = values.clone().find(|value| values.clone().filter(|other| other == value).count() > 1);
+            check_setting(
+                twice.is_none(),
+                &format!("axes.{key}"),
+                "each value once",
+                twice.map_or(String::new(), |value| format!("{value} twice")),
+            )?;
         }
         let names: std::collections::BTreeSet<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
         check_setting(names.len() == self.rows.len(), "rows", "a name of its own for each", "one name twice")
@@ -207,19 +244,23 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         std::fs::create_dir(folder.path().join("notes")).unwrap();
         std::fs::write(folder.path().join("mine.toml"), "").unwrap();
+        // A folder of a built-in pipeline's name, and one that is a value's.
+        std::fs::create_dir(folder.path().join("llm")).unwrap();
+        std::fs::create_dir(folder.path().join("crf")).unwrap();
         ExperimentSettings::load(&path)
     }
 
     #[test]
     fn paths_are_looked_for_beside_the_file_and_names_stay() {
-        let text = "set = ['ner.llm.prompt=mine.toml', 'rerank.candidates=5']\n[corpus]\ngold = 'notes'\n\
+        let text = "pipeline = 'llm'\nset = ['ner.llm.prompt=mine.toml', 'ner.engine=crf']\n[corpus]\ngold = 'notes'\n\
                     [axes]\n'rerank.llm.prompt' = ['select-ru', 'mine.toml']\n'rerank.candidates' = [5]";
         let settings = load(text).unwrap();
         assert!(settings.corpus.gold.is_absolute() && settings.title == "prompts");
         let prompts = settings.axes["rerank.llm.prompt"].as_array().unwrap();
         assert_eq!(prompts[0].as_str(), Some("select-ru"));
         assert!(Path::new(prompts[1].as_str().unwrap()).is_absolute());
-        assert!(settings.set[0].contains("/mine.toml") && settings.set[1] == "rerank.candidates=5", "{settings:?}");
+        assert!(settings.set[0].contains("/mine.toml") && settings.set[1] == "ner.engine=crf", "{settings:?}");
+        assert_eq!(settings.pipeline, "llm");
         assert_eq!(settings.axes.keys().collect::<Vec<_>>(), ["rerank.llm.prompt", "rerank.candidates"]);
     }
 
@@ -231,6 +272,8 @@ mod tests {
             "[corpus]\ngold = 'notes'\nlimit = 0",
             "[corpus]\ngold = 'notes'\nsplit = { modulo = 6, remainder = 6 }",
             "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = 5",
+            "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = [5, 6, 5]",
+            "[corpus]\ngold = 'notes'\n[axes]\nrerank.candidates = [5, 6]",
             "[corpus]\ngold = 'notes'\n[[rows]]\nname = 'a'\n[[rows]]\nname = 'a'",
             "memory_gb = 0.0\n[corpus]\ngold = 'notes'",
         ] {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     compare::{Keep, Side},
-    folder::{BRAT, CellFolder, METRICS, RunManifest, json},
+    folder::{BRAT, CellFolder, MANIFEST, METRICS, RunManifest, cell_path, json},
     gold::{Gold, GoldDocument},
     identity::{Identity, prompts},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
@@ -54,15 +54,22 @@ impl Verdict {
 pub fn verify(run: &Path, sample: usize, mut told: impl FnMut(&str)) -> Result<Vec<Verdict>> {
     let manifest = RunManifest::load(run)?;
     let gold = Gold::load(run)?;
-    let documents =
-        (gold.sha256() != manifest.documents_sha256).then(|| "documents.jsonl is not that of the run".to_owned());
+    let of_run = [
+        (gold.sha256() != manifest.documents_sha256, "documents.jsonl is not that of the run"),
+        (gold.trained_sha256() != manifest.trained_sha256, "trained.json is not that of the run"),
+    ];
     let mut verdicts = Vec::new();
     for listed in &manifest.cells {
         let Some(folder) = &listed.folder else { continue };
         told(&listed.name);
         let mut verdict = Verdict { name: listed.name.clone(), ..Verdict::default() };
-        verdict.problems.extend(documents.clone());
-        match CellFolder::load(&super::folder::cell_path(run, folder)) {
+        verdict.problems.extend(of_run.iter().filter(|(is, _)| *is).map(|(_, told)| (*told).to_owned()));
+        let cell = cell_path(run, folder);
+        let found = artifact::sha256_of_file(&cell.join(MANIFEST)).ok();
+        if found.is_some() && found != listed.manifest_sha256 {
+            verdict.problems.push("its manifest was changed: its hash is not that of the run's".into());
+        }
+        match CellFolder::load(&cell) {
             Err(error) => verdict.problems.push(error.to_string()),
             Ok(cell) => verdict.check(&cell, &gold, &manifest, sample),
         }

@@ -170,6 +170,7 @@ fn verify_finds_what_was_changed_by_hand() {
     changed("brat/1.ann", "I25", "I26", "brat was changed");
     changed("metrics.json", "\"mentions\": ", "\"mentions\": 1", "says otherwise than the predictions: mentions");
     changed("manifest.json", "\"candidates\": 15", "\"candidates\": 14", "its manifest was changed");
+    changed("manifest.json", "\"name\": \"default\"", "\"name\": \"other\"", "its manifest was changed");
     verify().success();
     // A file that has changed since is named.
     fs::write(folder.path().join("list.tsv"), "ИБС\tишемическая болезнь сердца\n").unwrap();
