@@ -7,6 +7,9 @@ use super::metrics::{DocumentCounts, Figures, Metrics};
 
 /// Draws held at once.
 const DRAWS: usize = 256;
+/// Documents drawn in all resamples together that are affordable, and resamples that are taken in any case.
+const ALL_DRAWS: usize = 200_000_000;
+const LEAST: usize = 200;
 
 /// The middle 95 % of the resampled figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,6 +52,11 @@ impl Bootstrap {
     /// Makes a bootstrap with the default seed.
     pub fn new(resamples: usize) -> Self {
         Self { resamples, seed: Self::DEFAULT_SEED }
+    }
+
+    /// Returns how many resamples, of so many at most, are taken of so many documents: a large corpus needs fewer for the same steadiness.
+    pub fn affordable(resamples: usize, documents: usize) -> usize {
+        resamples.min(ALL_DRAWS / documents.max(1)).max(LEAST)
     }
 
     /// Returns a 95 % percentile interval for each figure, or `None` without documents or resamples.

@@ -144,17 +144,19 @@ impl GoldDocument {
     /// Returns the places of the entities as mentions to link, each once.
     pub fn mentions(&self) -> Vec<Mention> {
         let offsets = Offsets::new(&self.text);
-        let place = |entity: &GoldEntity| {
-            let [start, end] = [entity.start_char, entity.end_char].map(|char| offsets.byte(char));
-            Span::new(&self.text, start?, end?).ok()
-        };
         let mention = |span: Span| Mention {
             span,
             text: span.slice(&self.text).to_owned(),
             matched: Match::Exact,
             probability: 1.0,
         };
-        self.gold.iter().filter_map(place).collect::<BTreeSet<_>>().into_iter().map(mention).collect()
+        self.gold
+            .iter()
+            .filter_map(|entity| entity.span(&offsets))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(mention)
+            .collect()
     }
 
     /// Returns the annotation as it is scored.
@@ -164,6 +166,12 @@ impl GoldDocument {
 }
 
 impl GoldEntity {
+    /// Returns its place in the text that the offsets are for; `None` if it has none there.
+    pub fn span(&self, offsets: &Offsets<'_>) -> Option<Span> {
+        let [start, end] = [self.start_char, self.end_char].map(|char| offsets.byte(char));
+        Span::new(offsets.text(), start?, end?).ok()
+    }
+
     fn annotation(&self) -> Annotation<'_> {
         Annotation { start: self.start_char as i64, end: self.end_char as i64, code: &self.code }
     }

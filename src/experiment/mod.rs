@@ -1,9 +1,11 @@
 //! Experiments: what a run measured comes in, what people look at leaves.
 
 pub mod audit;
+pub(crate) mod bands;
 pub mod cache;
 pub mod calls;
 pub mod cells;
+mod coding;
 pub mod compare;
 #[cfg_attr(not(feature = "neural"), allow(dead_code))] // the study, which draws most, needs encoders
 mod figures;

@@ -27,8 +27,6 @@ use crate::{
 pub const PREDICTIONS: &str = "predictions.jsonl";
 /// Bins of the expected calibration error.
 const BINS: usize = 10;
-/// Documents drawn in all resamples together, at most: a large corpus needs fewer resamples for the same steadiness.
-const DRAWS: usize = 200_000_000;
 
 /// What was predicted for a document, as `noso code --output-format jsonl --explain` writes it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -98,6 +96,12 @@ impl Prediction {
     /// Returns what is scored: mentions with a place and a code.
     pub fn annotations(&self) -> Vec<Annotation<'_>> {
         self.mentions.iter().filter_map(PredictedMention::annotation).collect()
+    }
+
+    /// Returns the mention at the place of an entity.
+    pub fn at(&self, entity: &GoldEntity) -> Option<&PredictedMention> {
+        let place = (Some(entity.start_char), Some(entity.end_char));
+        self.mentions.iter().find(|mention| (mention.start_char, mention.end_char) == place)
     }
 
     /// Returns the distinct codes, each with the highest confidence of those that have it.
@@ -185,11 +189,7 @@ impl Scored {
         self.mentions += prediction.mentions.len();
         self.asked.add(&prediction.trace);
         for entity in &document.gold {
-            let is_there = |mention: &&PredictedMention| {
-                (mention.start_char, mention.end_char) == (Some(entity.start_char), Some(entity.end_char))
-            };
-            let mention = prediction.mentions.iter().find(is_there);
-            if let (Some(mention), Ok(code)) = (mention, entity.code.parse::<IcdCode>()) {
+            if let (Some(mention), Ok(code)) = (prediction.at(entity), entity.code.parse::<IcdCode>()) {
                 let candidates: Vec<IcdCode> = mention.candidates.iter().map(|one| one.code.clone()).collect();
                 self.linking.add(&code, &candidates);
             }
@@ -206,7 +206,7 @@ impl Scored {
 
     /// Lays out the figures, with intervals of about so many resamples.
     pub fn figures(&self, resamples: usize) -> CellFigures {
-        let resamples = resamples.min(DRAWS / self.strict.len().max(1)).max(200);
+        let resamples = Bootstrap::affordable(resamples, self.strict.len());
         let bootstrap = Bootstrap::new(resamples);
         let report = |counts: &[DocumentCounts], matching| {
             Report::new(&Metrics::of(counts), bootstrap.intervals(counts).as_ref(), matching)
@@ -230,10 +230,7 @@ impl Scored {
 /// Finds out what became of a document's gold codes.
 fn losses_of(document: &GoldDocument, prediction: &Prediction, unknown: &BTreeSet<String>) -> Losses {
     let offsets = Offsets::new(&document.text);
-    let entity = |entity: &GoldEntity| {
-        let [start, end] = [entity.start_char, entity.end_char].map(|char| offsets.byte(char));
-        Some((Span::new(&document.text, start?, end?).ok()?, entity.code.parse::<IcdCode>().ok()?))
-    };
+    let entity = |entity: &GoldEntity| Some((entity.span(&offsets)?, entity.code.parse::<IcdCode>().ok()?));
     let entities: Vec<(Span, IcdCode)> = document.gold.iter().filter_map(entity).collect();
     let entities: Vec<(Span, &IcdCode)> = entities.iter().map(|(span, code)| (*span, code)).collect();
     let mentions: Vec<CodedMention<'_>> =

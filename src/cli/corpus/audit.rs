@@ -9,7 +9,10 @@ use crate::{
     data::AnnotatedDocument,
     error::check_setting,
     eval::consistency::Contradiction,
-    experiment::audit::{Against, Audit, RARE, Written, frequency},
+    experiment::{
+        audit::{Against, Audit, RARE, Written, frequency},
+        bands::{FREQUENCIES, band},
+    },
     icd::IcdCode,
 };
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
@@ -72,9 +75,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(DONE)
 }
 
-/// Codes by how many entities they have: the least number of a band, and its name.
-const BANDS: [(usize, &str); 5] = [(1, "1 entity"), (2, "2–4"), (5, "5–9"), (10, "10–49"), (50, "50 or more")];
-
 fn print(audit: &Audit, shown: usize) -> anyhow::Result<()> {
     let whole = |number: usize| number.to_string();
     let mut rows = vec![
@@ -89,10 +89,10 @@ fn print(audit: &Audit, shown: usize) -> anyhow::Result<()> {
         ("different codes a record".into(), format!("{:.2}", audit.codes_a_record)),
         ("entities whose code the catalogue lacks".into(), whole(audit.not_in_catalogue.iter().map(|one| one.1).sum())),
     ];
-    for (band, (least, name)) in BANDS.iter().enumerate() {
-        let most = BANDS.get(band + 1).map_or(usize::MAX, |(next, _)| next - 1);
-        let of_band = || audit.frequencies.iter().filter(|count| (*least..=most).contains(count));
+    for (place, name) in FREQUENCIES.map(|least| band(least, &FREQUENCIES)) {
+        let of_band = || audit.frequencies.iter().filter(|&&count| band(count, &FREQUENCIES).0 == place);
         let said = format!("{}, {}", of_band().count(), of_band().sum::<usize>());
+        let name = if name == "1" { "1 entity" } else { &name };
         rows.push((format!("codes of {name}, and their entities"), said));
     }
     let both = |[codes, groups]: [f64; 2]| format!("{codes:.3}, {groups:.3}");

@@ -12,14 +12,13 @@ use crate::{
         metrics::{Annotation, DocumentCounts, Figures, Matching, Metrics},
     },
     experiment::{
+        bands::{band, of_code},
         gold::{Gold, GoldDocument},
         scored::Prediction,
     },
     icd::IcdCode,
 };
 
-/// Least number of entities of each band of frequencies but the first, which holds codes that were not seen.
-pub(in crate::experiment) const FREQUENCIES: [usize; 5] = [1, 2, 5, 10, 50];
 /// Least length in characters of each band of mentions.
 const LENGTHS: [usize; 5] = [1, 5, 11, 21, 41];
 
@@ -89,15 +88,11 @@ pub(super) fn breakdowns(gold: &Gold, sides: &[Side], resamples: usize) -> Vec<B
     let length = |annotation: &Annotation<'_>| band((annotation.end - annotation.start).max(0) as usize, &LENGTHS);
     let mut kinds: Vec<(&'static str, Task, Sort<'_>)> = Vec::new();
     if let Some(trained) = &gold.trained {
-        let seen = |annotation: &Annotation<'_>| trained.get(annotation.code).copied().unwrap_or(0);
-        let is_seen = move |annotation: &Annotation<'_>| match seen(annotation) {
-            0 => (1, "unseen".to_owned()),
-            _ => (0, "seen".to_owned()),
+        let is_seen = |annotation: &Annotation<'_>| match trained.get(annotation.code) {
+            None | Some(0) => (1, "unseen".to_owned()),
+            Some(_) => (0, "seen".to_owned()),
         };
-        let often = move |annotation: &Annotation<'_>| match seen(annotation) {
-            0 => (0, "0".to_owned()),
-            count => band(count, &FREQUENCIES),
-        };
+        let often = |annotation: &Annotation<'_>| of_code(trained, annotation.code);
         kinds.push(("codes seen in training", Task::Codes, Box::new(is_seen)));
         kinds.push(("entities of the code in training", Task::Codes, Box::new(often)));
     }
@@ -147,18 +142,6 @@ fn counts(gold: &Gold, side: &Side, place: usize, sort: &Sort<'_>) -> Vec<Docume
     gold.documents.iter().zip(&side.predictions).map(of).collect()
 }
 
-/// Returns the place and name of the band of numbers that a number is in; each begins with one of `least`, the last is open.
-pub(in crate::experiment) fn band(number: usize, least: &[usize]) -> (usize, String) {
-    let place = least.partition_point(|&least| least <= number).max(1);
-    let from = least[place - 1];
-    let name = match least.get(place) {
-        None => format!("{from} or more"),
-        Some(&next) if next == from + 1 => from.to_string(),
-        Some(&next) => format!("{from}–{}", next - 1),
-    };
-    (place, name)
-}
-
 /// Writes a number from 1 to 39 in Roman figures.
 fn roman(number: u8) -> String {
     let ones = ["", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"];
@@ -170,9 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bands_and_chapters_are_named() {
-        let names: Vec<String> = [1, 2, 4, 5, 49, 50, 700].map(|number| band(number, &FREQUENCIES).1).to_vec();
-        assert_eq!(names, ["1", "2–4", "2–4", "5–9", "10–49", "50 or more", "50 or more"]);
+    fn lengths_and_chapters_are_named() {
         assert_eq!(band(0, &LENGTHS), (1, "1–4".to_owned()));
         assert_eq!([4, 9, 11, 19, 22].map(roman), ["IV", "IX", "XI", "XIX", "XXII"]);
     }

@@ -13,7 +13,6 @@ use std::{
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub(super) use self::breakdown::{FREQUENCIES, band};
 pub use self::{
     breakdown::{Breakdown, Group, Task},
     changes::{Change, Place, changes},
@@ -34,9 +33,6 @@ use crate::{
         significance::{Permutation, holm, smallest_detectable},
     },
 };
-
-/// Documents drawn in all rounds of a test together, at most.
-const DRAWS: usize = 200_000_000;
 
 /// What is kept in memory of predictions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,47 +97,7 @@ impl Sides {
         let sides = cells.into_iter().map(side).collect::<Result<_>>()?;
         Ok(Self { gold, sides })
     }
-}
 
-/// Lists the cells of runs, and single cells, each with a name that tells it from the others; also returns a run with their documents.
-///
-/// # Errors
-/// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if there is none, or they are on different documents.
-pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(String, CellFolder)>)> {
-    let mut cells: Vec<CellFolder> = Vec::new();
-    for path in paths.iter().map(AsRef::as_ref) {
-        match path.join(super::gold::DOCUMENTS).exists() {
-            true => cells.extend(RunManifest::load(path)?.cells(path)?),
-            false => cells.push(CellFolder::load(path)?),
-        }
-    }
-    let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-    let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
-    let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
-    for run in &runs {
-        if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
-            let got = format!("others in {} than in {}", run.display(), first.display());
-            return Err(different("runs on the same documents with the same annotation", got));
-        }
-    }
-    let is_one_run = runs.len() == 1;
-    let named = |cell: CellFolder| {
-        let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
-        let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
-        (name, cell)
-    };
-    let mut cells: Vec<(String, CellFolder)> = cells.into_iter().map(named).collect();
-    let names: Vec<String> = cells.iter().map(|(name, _)| name.clone()).collect();
-    for (name, cell) in &mut cells {
-        // Such as two wordings of one prompt file.
-        if names.iter().filter(|other| *other == name).count() > 1 {
-            *name += &format!(" ({})", &cell.manifest.identity.sha256[..8.min(cell.manifest.identity.sha256.len())]);
-        }
-    }
-    Ok((first, cells))
-}
-
-impl Sides {
     /// Makes a cell the baseline: the one of this name, or the only one whose name holds these words.
     ///
     /// # Errors
@@ -186,6 +142,44 @@ impl Sides {
         };
         Ok(at)
     }
+}
+
+/// Lists the cells of runs, and single cells, each with a name that tells it from the others; also returns a run with their documents.
+///
+/// # Errors
+/// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if there is none, or they are on different documents.
+pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(String, CellFolder)>)> {
+    let mut cells: Vec<CellFolder> = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        match path.join(super::gold::DOCUMENTS).exists() {
+            true => cells.extend(RunManifest::load(path)?.cells(path)?),
+            false => cells.push(CellFolder::load(path)?),
+        }
+    }
+    let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
+    let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
+    let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
+    for run in &runs {
+        if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
+            let got = format!("others in {} than in {}", run.display(), first.display());
+            return Err(different("runs on the same documents with the same annotation", got));
+        }
+    }
+    let is_one_run = runs.len() == 1;
+    let named = |cell: CellFolder| {
+        let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
+        let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
+        (name, cell)
+    };
+    let mut cells: Vec<(String, CellFolder)> = cells.into_iter().map(named).collect();
+    let names: Vec<String> = cells.iter().map(|(name, _)| name.clone()).collect();
+    for (name, cell) in &mut cells {
+        // Such as two wordings of one prompt file.
+        if names.iter().filter(|other| *other == name).count() > 1 {
+            *name += &format!(" ({})", &cell.manifest.identity.sha256[..8.min(cell.manifest.identity.sha256.len())]);
+        }
+    }
+    Ok((first, cells))
 }
 
 fn different(expected: &str, got: String) -> Error {
@@ -300,7 +294,7 @@ pub struct Against {
 impl Comparison {
     /// Compares all cells with the first.
     pub fn of(Sides { gold, sides }: &Sides, resamples: usize) -> Self {
-        let resamples = affordable(resamples, gold.documents.len());
+        let resamples = Bootstrap::affordable(resamples, gold.documents.len());
         let tested = |of: fn(&Scored) -> &Vec<DocumentCounts>| {
             tested(&sides.iter().map(|side| of(&side.scored)).collect::<Vec<_>>(), resamples)
         };
@@ -320,11 +314,6 @@ impl Comparison {
             stability: stability::stability(sides),
         }
     }
-}
-
-/// Returns the resamples that are taken for so many documents: a large corpus needs fewer for the same steadiness.
-pub(super) fn affordable(resamples: usize, documents: usize) -> usize {
-    resamples.min(DRAWS / documents.max(1)).max(200)
 }
 
 /// Tests every figure of every cell against the first cell's.

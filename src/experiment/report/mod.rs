@@ -22,7 +22,7 @@ use self::{
     seen::{CodeTable, Seen},
 };
 use super::{
-    compare::{TaskFigures, affordable, cells_of, tested},
+    compare::{TaskFigures, cells_of, tested},
     folder::{CellFolder, CellManifest, RunManifest},
     gold::Gold,
     html::html,
@@ -234,7 +234,7 @@ fn head(run: &Path, gold: &Gold, told: &[Told], table: &CodeTable) -> Result<Str
 }
 
 fn rows(gold: &Gold, told: &[Told]) -> Vec<Row> {
-    let resamples = affordable(RESAMPLES, gold.documents.len());
+    let resamples = Bootstrap::affordable(RESAMPLES, gold.documents.len());
     let strict: Vec<&Vec<DocumentCounts>> = told.iter().map(|told| &told.scored.strict).collect();
     let relaxed: Vec<&Vec<DocumentCounts>> = told.iter().map(|told| &told.scored.relaxed).collect();
     let figures: Vec<TaskFigures> = tested(&strict, resamples);

@@ -12,9 +12,9 @@ use crate::{
     data::{Role, Span},
     eval::metrics::Counts,
     experiment::{
-        compare::{FREQUENCIES, band},
+        bands::of_code,
         gold::{Gold, GoldDocument},
-        scored::{PredictedMention, Prediction},
+        scored::Prediction,
     },
 };
 
@@ -87,10 +87,7 @@ impl Seen {
     fn count_bands(&mut self, gold: &Gold, right: &BTreeSet<&str>, said: &BTreeSet<&str>) {
         let Some(trained) = &gold.trained else { return };
         for code in right.union(said) {
-            let (place, name) = match trained.get(*code) {
-                None | Some(0) => (0, "0".to_owned()),
-                Some(&count) => band(count, &FREQUENCIES),
-            };
+            let (place, name) = of_code(trained, code);
             let counts = &mut self.bands.entry(place).or_insert_with(|| (name, Counts::default())).1;
             match (right.contains(code), said.contains(code)) {
                 (true, true) => counts.true_positives += 1,
@@ -103,10 +100,7 @@ impl Seen {
     /// Notes at which rank gold codes stand among the candidates of mentions at the same place.
     fn rank(&mut self, document: &GoldDocument, prediction: &Prediction) {
         for entity in &document.gold {
-            let is_there = |mention: &&PredictedMention| {
-                (mention.start_char, mention.end_char) == (Some(entity.start_char), Some(entity.end_char))
-            };
-            let Some(mention) = prediction.mentions.iter().find(is_there) else { continue };
+            let Some(mention) = prediction.at(entity) else { continue };
             self.found += 1;
             let rank = mention.candidates.iter().position(|candidate| candidate.code.as_str() == entity.code);
             if let Some(rank) = rank.filter(|&rank| rank < RANKS) {
