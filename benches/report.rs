@@ -80,6 +80,7 @@ fn made_up(run: &Path, documents: usize) {
         experiment,
         documents_sha256: hash,
         documents,
+        scored_on_dev: None,
         cells: vec![ListedCell {
             name: "made up".into(),
             folder: Some("made-up".into()),

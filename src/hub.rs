@@ -87,15 +87,23 @@ fn at_home(path: &Path, homes: &[PathBuf]) -> Option<PathBuf> {
     places.into_iter().find(|place| place.exists())
 }
 
+/// Finds a path, as [`local`] does, or what the Hugging Face cache of this machine holds of a hub id, be it whole or not.
+pub fn on_this_machine(name: &str) -> Option<PathBuf> {
+    local(name).or_else(|| snapshot(name))
+}
+
 /// Finds a hub id in the Hugging Face cache of this machine.
 pub fn cached(id: &str, files: &Files) -> Option<PathBuf> {
+    snapshot(id).filter(|folder| (files.is_whole)(folder))
+}
+
+fn snapshot(id: &str) -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/huggingface"));
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let hub = variable("HF_HUB_CACHE").or_else(|| variable("HF_HOME").or_else(home).map(|home| home.join("hub")))?;
     let model = hub.join(format!("models--{}", id.replace('/', "--")));
     let revision = std::fs::read_to_string(model.join("refs/main")).ok()?;
-    let folder = model.join("snapshots").join(revision.trim());
-    (files.is_whole)(&folder).then_some(folder)
+    Some(model.join("snapshots").join(revision.trim())).filter(|folder| folder.exists())
 }
 
 /// Says that a name is neither a path nor a hub id that can be had.

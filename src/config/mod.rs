@@ -16,6 +16,7 @@ pub use self::llm::{
     Device, Dtype, ExtractConfig, ExtractDecoding, LlmConfig, OnBadAnswer, Order, ReportedSpan, SecondLookConfig,
     SelectConfig, SelectDecoding, Structured,
 };
+pub(crate) use self::prompts::SHIPPED_PROMPTS;
 pub use self::prompts::{TAUGHT_PROMPT, TAUGHT_PROMPTS};
 use crate::error::{Error, Result, nearest_name};
 

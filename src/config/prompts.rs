@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::PipelineConfig;
 use crate::hub;
 
-/// Prompts that the shipped model was taught; it knows no other.
-pub(super) const SHIPPED_PROMPTS: [&str; 2] = ["ner-short-ru", "select-short-ru"];
+/// Prompts that the shipped model was taught.
+pub(crate) const SHIPPED_PROMPTS: [&str; 2] = ["ner-short-ru", "select-short-ru"];
 
 /// Name of the file in an adapter's folder that holds the prompt that it was taught.
 pub const TAUGHT_PROMPT: &str = "prompt.toml";
@@ -34,7 +34,7 @@ impl PipelineConfig {
         [shipped, usual]: [&str; 2],
     ) -> String {
         let there = |path: PathBuf| path.exists().then(|| path.to_string_lossy().into_owned());
-        let model = || hub::local(self.llm.model.as_deref()?);
+        let model = || hub::on_this_machine(self.llm.model.as_deref()?);
         let taught = || there(adapter.as_ref()?.join(TAUGHT_PROMPT));
         let taught = || taught().or_else(|| there(model()?.join(of_model)));
         let set = set.clone().or_else(taught);

@@ -57,19 +57,23 @@ impl ModelPool {
     /// Returns a model, checked but not loaded before it is asked.
     ///
     /// # Errors
-    /// Those of [`llm::on_demand`].
+    /// Those of [`llm::on_demand`]; [`Error::ModelLoad`] if nothing is to be asked and the model would have to be downloaded.
     pub fn get(&mut self, settings: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Generate>> {
         let name = format!("{} {adapter:?}", serde_json::to_string(settings).unwrap_or_default());
         if !self.made.contains_key(&name) {
+            if self.dry && settings.servers.is_empty() {
+                settings.model.as_deref().map(llm::hub::on_this_machine).transpose()?;
+            }
             let model = llm::on_demand(settings, adapter)?;
             let cached = Cached {
-                fingerprint: model.fingerprint(),
+                // Servers tell a model's name alone: another one may serve other weights under it.
+                fingerprint: format!("{} {}", model.fingerprint(), settings.servers.join(" ")),
                 model,
                 cache: self.cache.clone(),
                 dry: self.dry,
                 counts: self.counts.clone(),
             };
-            let bytes = settings.model.as_deref().and_then(hub::local).map_or(0, |path| size_bytes(&path));
+            let bytes = settings.model.as_deref().and_then(hub::on_this_machine).map_or(0, |path| size_bytes(&path));
             self.made.insert(name.clone(), Made { model: Arc::new(cached), bytes });
         }
         Ok(self.made[&name].model.clone())

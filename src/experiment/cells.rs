@@ -84,7 +84,24 @@ fn cell(settings: &ExperimentSettings, row: Option<&RowSettings>, values: &[(&St
         paper: row.and_then(|row| row.paper.clone()),
         needs: row.and_then(|row| row.needs.clone()),
         values: shown,
-        config: PipelineConfig::load(&pipeline, &set)?,
+        config: load(&pipeline, &set)?,
+    })
+}
+
+/// Loads a pipeline; what is wrong with it is told with the assignment that brought it in.
+fn load(pipeline: &str, set: &[String]) -> Result<PipelineConfig> {
+    PipelineConfig::load(pipeline, set).map_err(|error| {
+        let told = error.to_string();
+        let fails_so = |count: &usize| {
+            let loaded = PipelineConfig::load(pipeline, &set[..*count]);
+            loaded.is_err_and(|error| error.to_string() == told)
+        };
+        match (error, (0..=set.len()).find(fails_so)) {
+            (Error::Setting { expected, got, .. }, Some(count @ 1..)) => {
+                Error::Setting { key: set[count - 1].clone(), expected, got }
+            }
+            (error, _) => error,
+        }
     })
 }
 
@@ -153,6 +170,13 @@ mod tests {
         assert_eq!(names, ["A, pipeline=default", "A, pipeline=llm", "B, pipeline=default", "B, pipeline=llm"]);
         assert_eq!(cells[3].config.rerank.candidates, 3);
         assert_eq!(super::cells(&settings("")).unwrap()[0].name, "default");
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_key() {
+        let text = "set = ['ner.engine=crf']\n[axes]\n'rerank.candidates' = [5, 'x']\n'retrieval.neighbours' = [8]";
+        let error = cells(&settings(text)).unwrap_err().to_string();
+        assert!(error.contains("`rerank.candidates=\"x\"`") && error.contains("usize"), "{error}");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct RunManifest {
     pub trained_sha256: Option<String>,
     /// Documents.
     pub documents: usize,
+    /// Different pipelines that were scored on these documents by the end of the run, where they are there to report on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored_on_dev: Option<usize>,
     /// The cells, in the order of the grid.
     pub cells: Vec<ListedCell>,
 }

@@ -1,11 +1,18 @@
 //! What a cell is made from: its settings, the files they name and the program come in, a hash leaves that changes whenever its result could.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{cache::Cache, cells::Cell, settings::Mentions};
+use super::{
+    cache::Cache,
+    cells::Cell,
+    settings::{Mentions, names_file},
+};
 use crate::{
+    artifact,
     config::{NerEngine, PipelineConfig, RerankEngine},
     error::{Error, Result},
     hub,
@@ -71,6 +78,11 @@ impl Identity {
         let all = serde_json::to_vec(&(config, contents, sources, documents, mentions, &self.program_sha256));
         format!("{:x}", Sha256::digest(all.unwrap_or_default()))
     }
+
+    /// Returns a hash of what someone chose: settings, files and prompts, not documents and program.
+    pub fn choice(&self, config: &PipelineConfig) -> String {
+        Self { program_sha256: String::new(), ..self.clone() }.hash(config, "", Mentions::Own)
+    }
 }
 
 /// Finds the files that settings name, at any depth.
@@ -80,8 +92,9 @@ fn named_files(value: &Value, key: &str, cache: &Cache, found: &mut Vec<NamedFil
             let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
             named_files(value, &key, cache, found)
         }),
-        Value::String(name) if !name.is_empty() => {
-            let path = if key == "llm.model" { hub::local(name) } else { Some(name.into()) };
+        Value::String(name) if names_file(key) && !name.is_empty() => {
+            // Encoders need no search: an index, a folder, holds the hash of the one that it was made with.
+            let path = if key == "llm.model" { hub::on_this_machine(name) } else { Some(name.into()) };
             match path.filter(|path: &std::path::PathBuf| path.exists()) {
                 None => Ok(()),
                 Some(path) => {
@@ -95,14 +108,19 @@ fn named_files(value: &Value, key: &str, cache: &Cache, found: &mut Vec<NamedFil
     }
 }
 
+const EXTRACT: &str = "ner.llm.prompt";
+const SELECT: &str = "rerank.llm.prompt";
+const REWORD: &str = "second_look.reword";
+const DESCEND: &str = "second_look.descend";
+
 /// Loads the prompts that a pipeline asks with.
 pub(super) fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
     let look = &config.second_look;
     let asks = [
-        (config.ner.engine == NerEngine::Llm, "ner.llm.prompt", config.extract_prompt()),
-        (config.rerank.engine == RerankEngine::Llm, "rerank.llm.prompt", config.select_prompt()),
-        (look.rounds > 1, "second_look.reword", look.reword.clone()),
-        (look.rounds > 2 && !look.descend.is_empty(), "second_look.descend", look.descend.clone()),
+        (config.ner.engine == NerEngine::Llm, EXTRACT, config.extract_prompt()),
+        (config.rerank.engine == RerankEngine::Llm, SELECT, config.select_prompt()),
+        (look.rounds > 1, REWORD, look.reword.clone()),
+        (look.rounds > 2 && !look.descend.is_empty(), DESCEND, look.descend.clone()),
     ];
     let prompt = |(_, key, name): (bool, &str, String)| {
         let prompt = Prompt::load(&name)?;
@@ -110,4 +128,23 @@ pub(super) fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
         Ok(NamedPrompt { key: key.to_owned(), name, source: prompt.source().to_owned() })
     };
     asks.into_iter().filter(|(asks, ..)| *asks).map(prompt).collect()
+}
+
+/// Has a pipeline ask with prompts as they were, which are written into a folder.
+///
+/// # Errors
+/// - [`Error::Write`] if that fails.
+pub(super) fn ask_with(prompts: &[NamedPrompt], config: &mut PipelineConfig, folder: &Path) -> Result<()> {
+    for (number, NamedPrompt { key, source, .. }) in prompts.iter().enumerate() {
+        let path = folder.join(format!("{number}.toml"));
+        artifact::write_atomic(&path, source.as_bytes())?;
+        let path = path.display().to_string();
+        match key.as_str() {
+            EXTRACT => config.ner.llm.prompt = Some(path),
+            SELECT => config.rerank.llm.prompt = Some(path),
+            REWORD => config.second_look.reword = path,
+            _ => config.second_look.descend = path,
+        }
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     data::Document,
     error::Result,
+    ner::Recognised,
     pipeline::{Models, Pipeline},
 };
 
@@ -25,11 +26,11 @@ pub struct Plan {
     pub cells: Vec<(String, Planned)>,
     /// Questions that would be asked, each once.
     pub questions: usize,
-    /// Further ones, about: choices among candidates for mentions that are not known before the documents were asked about; as many as
-    /// there would be for those of the annotation.
-    pub more_questions: usize,
-    /// Seconds in all, as far as known.
-    pub seconds: f64,
+    /// Further ones: choices among candidates for mentions that are not known before the documents were asked about. From as many as there
+    /// would be for those of the annotation, to as many as if the index knew none of these word by word.
+    pub more_questions: [usize; 2],
+    /// Seconds in all, as far as known, from and to.
+    pub seconds: [f64; 2],
     /// Whether a model would be asked whose speed is not known yet.
     pub is_speed_unknown: bool,
 }
@@ -43,8 +44,8 @@ pub enum Planned {
     Computed {
         /// Known for sure.
         questions: usize,
-        /// About, beside them.
-        more: usize,
+        /// About, beside them, from and to.
+        more: [usize; 2],
     },
     /// It cannot be run.
     Failed(String),
@@ -71,16 +72,17 @@ impl Plan {
             };
             plan.cells.push((cell.name.clone(), planned));
         }
-        let mut seconds = 0.0;
-        for (kind, keys) in asked.sure.iter().chain(&asked.likely) {
-            match run.cache.seconds_each(kind)? {
-                Some(each) => seconds += each * keys.len() as f64,
-                None => plan.is_speed_unknown = true,
+        let count = |questions: &Questions| questions.values().map(BTreeSet::len).sum();
+        plan.questions = count(&asked.sure);
+        for (at, likely) in asked.likely.iter().enumerate() {
+            plan.more_questions[at] = count(likely);
+            for (kind, keys) in asked.sure.iter().chain(likely) {
+                match run.cache.seconds_each(kind)? {
+                    Some(each) => plan.seconds[at] += each * keys.len() as f64,
+                    None => plan.is_speed_unknown = true,
+                }
             }
         }
-        plan.seconds += seconds;
-        let count = |questions: &Questions| questions.values().map(BTreeSet::len).sum();
-        (plan.questions, plan.more_questions) = (count(&asked.sure), count(&asked.likely));
         Ok(plan)
     }
 
@@ -92,8 +94,9 @@ impl Plan {
             let some = &documents[..documents.len().min(TIMED_DOCUMENTS)];
             let started = Instant::now();
             pipeline.code(some);
-            self.seconds += started.elapsed().as_secs_f64() * documents.len() as f64 / some.len() as f64;
-            return Ok(Planned::Computed { questions: 0, more: 0 });
+            let seconds = started.elapsed().as_secs_f64() * documents.len() as f64 / some.len() as f64;
+            self.seconds.iter_mut().for_each(|sum| *sum += seconds);
+            return Ok(Planned::Computed { questions: 0, more: [0; 2] });
         }
         let stages = Stages::new(&cell.config, &pipeline, &run.cache);
         let recognised = stages.recognise(run.settings.corpus.mentions, &run.gold.documents);
@@ -107,10 +110,14 @@ impl Plan {
             .collect();
         stages.link(&documents, recognised);
         let questions = add(&mut asked.sure, pool.take_counts().missing);
-        // What would be asked about the mentions of the others, if they were those of the annotation.
+        // What would be asked about the mentions of the others.
         let documents: Vec<Document> = unasked.iter().map(GoldDocument::document).collect();
-        stages.link(&documents, stages.recognise(Mentions::Gold, &unasked));
-        let more = add(&mut asked.likely, pool.take_counts().missing);
+        let mut more = [0; 2];
+        for (likely, (more, alter)) in asked.likely.iter_mut().zip(more.iter_mut().zip([as_annotated, as_unknown])) {
+            let recognised = stages.recognise(Mentions::Gold, &unasked);
+            stages.link(&documents, recognised.into_iter().map(|found| found.map(alter)).collect());
+            *more = add(likely, pool.take_counts().missing);
+        }
         Ok(Planned::Computed { questions, more })
     }
 }
@@ -122,7 +129,20 @@ type Questions = BTreeMap<String, BTreeSet<Key>>;
 #[derive(Default)]
 struct AskedFor {
     sure: Questions,
-    likely: Questions,
+    /// The fewest and the most that may follow.
+    likely: [Questions; 2],
+}
+
+fn as_annotated(recognised: Recognised) -> Recognised {
+    recognised
+}
+
+/// Takes the last letter off each mention: near enough to be found, and no one's word.
+fn as_unknown(mut recognised: Recognised) -> Recognised {
+    for mention in &mut recognised.mentions {
+        mention.text.pop();
+    }
+    recognised
 }
 
 /// Adds questions; returns how many of them are new.

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, sync::Arc};
 
+use sha2::{Digest, Sha256};
+
 use super::{
     cache::Cache,
-    calls::ModelPool,
+    calls::{Calls, ModelPool},
     cells::Cell,
     coding::{Coding, Timings},
     folder::{
@@ -14,7 +16,7 @@ use super::{
     gold::Gold,
     identity::Identity,
     scored::{PREDICTIONS, Scored, predictions},
-    settings::ExperimentSettings,
+    settings::{ExperimentSettings, Role},
 };
 use crate::{
     artifact,
@@ -57,6 +59,15 @@ pub struct RunOutcome {
     pub interrupted: bool,
     /// Cells of earlier runs in the folder that are not of this grid.
     pub unlisted: usize,
+    /// Different pipelines that were scored on these documents so far, as far as the cache knows, where they are there to report on.
+    pub scored_on_dev: Option<usize>,
+}
+
+impl RunOutcome {
+    fn count(&mut self, calls: &Calls) {
+        self.asked += calls.asked;
+        self.reused += calls.reused;
+    }
 }
 
 /// An experiment that is ready to run.
@@ -99,7 +110,10 @@ impl Run<'_> {
                 outcome.interrupted = true;
                 break;
             }
-            match self.cell(&self.cells[at], folder, &documents_sha256, &mut pool, watch, &mut outcome) {
+            let done = self.cell(&self.cells[at], folder, &documents_sha256, &mut pool, watch, &mut outcome);
+            // Those of a cell that did not come to its end.
+            outcome.count(&pool.take_counts());
+            match done {
                 Ok(name) => {
                     let manifest = cell_path(folder, &name).join(MANIFEST);
                     listed[at].manifest_sha256 = Some(artifact::sha256_of_file(&manifest)?);
@@ -116,8 +130,21 @@ impl Run<'_> {
             }
         }
         outcome.unlisted = unlisted(&cell_path(folder, ""), &listed)?;
-        self.manifest(documents_sha256, listed).write(folder)?;
+        let mut manifest = self.manifest(documents_sha256, listed);
+        if self.settings.corpus.role == Role::Dev {
+            manifest.scored_on_dev = Some(self.scored(&manifest.cells(folder)?)?);
+        }
+        outcome.scored_on_dev = manifest.scored_on_dev;
+        manifest.write(folder)?;
         Ok(outcome)
+    }
+
+    /// Counts the different pipelines that were scored on these documents, those of some cells included.
+    fn scored(&self, cells: &[CellFolder]) -> Result<usize> {
+        let choices = cells.iter().map(|CellFolder { manifest, .. }| manifest.identity.choice(&manifest.pipeline));
+        // A limit leaves the same first document.
+        let corpus = format!("{:x}", Sha256::digest(self.gold.documents.first().map_or("", |document| &document.text)));
+        self.cache.note_scored(&corpus, &choices.collect())
     }
 
     /// Writes documents and training counts, and holds the folder against what it should be: a run on the same documents, or empty.
@@ -153,6 +180,7 @@ impl Run<'_> {
             stand_in: self.stand_in,
             documents_sha256,
             trained_sha256: self.gold.trained_sha256(),
+            scored_on_dev: None,
             documents: self.gold.documents.len(),
             cells,
         }
@@ -186,16 +214,18 @@ impl Run<'_> {
             return Ok(name);
         }
         watch.cell(&cell.name, Some(2 * self.gold.documents.len()));
-        pool.take_counts(); // those of a cell that failed
         let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
         let pipeline = Arc::new(Pipeline::with_models(&cell.config, &models)?);
+        // Now also of the files that came from the hub.
+        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
+        let name = cell_name(cell, &identity);
+        let path = cell_path(folder, &name);
         // Not in its place before it is whole.
         let partial = cell_path(folder, &format!(".{name}{PARTIAL}"));
         let mut coding = Coding::new(&pipeline, &partial)?;
         coding.run(self, cell, &models, pool, watch)?;
         let timings = Timings { calls: pool.take_counts(), ..coding.timings() };
-        outcome.asked += timings.calls.asked;
-        outcome.reused += timings.calls.reused;
+        outcome.count(&timings.calls);
         outcome.failed_documents += coding.failures.len();
         write_json(&partial.join(TIMINGS), &timings)?;
         let failures = coding.finish()?;

@@ -42,8 +42,9 @@ pub struct ExperimentSettings {
     /// Keys changed everywhere, as `KEY=VALUE`.
     #[serde(default)]
     pub set: Vec<String>,
-    /// Keys of a pipeline, or `pipeline` itself, each with the values it takes; all combinations are run.
-    #[serde(default)]
+    /// Keys of a pipeline, or `pipeline` itself, each with the values it takes; all combinations are run. Keys with points, also where the
+    /// file nests them in tables.
+    #[serde(default, deserialize_with = "flat")]
     pub axes: toml::Table,
     /// Pipelines that differ in more than one key; the axes are run for each. Default: one without a name.
     #[serde(default)]
@@ -157,7 +158,6 @@ impl ExperimentSettings {
             let is_there = !name.is_empty() && !is_built_in(name) && path.exists();
             is_there.then(|| path.canonicalize().unwrap_or(path))
         };
-        let names_file = |key: &str| FILE_KEYS.contains(&key.trim().rsplit('.').next().unwrap_or_default());
         let beside = |path: &mut PathBuf| *path = found(&path.to_string_lossy()).unwrap_or(std::mem::take(path));
         let named = |name: &mut String| {
             if let Some(path) = found(name) {
@@ -202,12 +202,7 @@ impl ExperimentSettings {
         check_setting(self.memory_gb > 0.0, "memory_gb", "above 0", self.memory_gb)?;
         for (key, values) in &self.axes {
             let is_list = values.as_array().is_some_and(|values| !values.is_empty());
-            check_setting(
-                is_list,
-                &format!("axes.{key}"),
-                "a list of values; keys with a point stand in quotes",
-                values,
-            )?;
+            check_setting(is_list, &format!("axes.{key}"), "a list of values", values)?;
             let values = values.as_array().into_iter().flatten();
             let twice = values.clone().find(|value| values.clone().filter(|other| other == value).count() > 1);
             check_setting(
@@ -220,6 +215,29 @@ impl ExperimentSettings {
         let names: std::collections::BTreeSet<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
         check_setting(names.len() == self.rows.len(), "rows", "a name of its own for each", "one name twice")
     }
+}
+
+/// Tells whether the values of a pipeline's key are files, folders or names.
+pub(super) fn names_file(key: &str) -> bool {
+    FILE_KEYS.contains(&key.trim().rsplit('.').next().unwrap_or_default())
+}
+
+/// Reads a table of which tables in it are part by keys with points.
+fn flat<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<toml::Table, D::Error> {
+    fn put(table: toml::Table, before: &str, all: &mut toml::Table) -> std::result::Result<(), String> {
+        for (key, value) in table {
+            let key = format!("{before}{key}");
+            match value {
+                toml::Value::Table(inner) => put(inner, &format!("{key}."), all)?,
+                _ if all.contains_key(&key) => return Err(format!("`{key}` is there twice")),
+                value => drop(all.insert(key, value)),
+            }
+        }
+        Ok(())
+    }
+    let mut all = toml::Table::new();
+    put(toml::Table::deserialize(from)?, "", &mut all).map_err(serde::de::Error::custom)?;
+    Ok(all)
 }
 
 fn pipeline() -> String {
@@ -265,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn axes_in_tables_are_those_with_points() {
+        let axes = |text: &str| load(&format!("[corpus]\ngold = 'notes'\n{text}")).unwrap().axes;
+        let quoted = axes("[axes]\n'rerank.llm.shots' = [0, 1]\nresamples = [2]");
+        assert_eq!(axes("[axes]\nrerank.llm.shots = [0, 1]\nresamples = [2]"), quoted);
+        assert_eq!(axes("[axes.rerank.llm]\nshots = [0, 1]\n[axes]\nresamples = [2]"), quoted);
+    }
+
+    #[test]
     fn a_wrong_key_is_named_with_its_line_and_the_nearest_one() {
         let told = load("[corpus]\ngold = 'notes'\nlimt = 3").unwrap_err().to_string();
         assert!(told.contains("prompts.toml:3") && told.contains("`limt`, nearest is `limit`"), "{told}");
@@ -273,7 +299,7 @@ mod tests {
             "[corpus]\ngold = 'notes'\nsplit = { modulo = 6, remainder = 6 }",
             "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = 5",
             "[corpus]\ngold = 'notes'\n[axes]\n'rerank.candidates' = [5, 6, 5]",
-            "[corpus]\ngold = 'notes'\n[axes]\nrerank.candidates = [5, 6]",
+            "[corpus]\ngold = 'notes'\n[axes]\nrerank.candidates = [5]\n'rerank.candidates' = [6]",
             "[corpus]\ngold = 'notes'\n[[rows]]\nname = 'a'\n[[rows]]\nname = 'a'",
             "memory_gb = 0.0\n[corpus]\ngold = 'notes'",
         ] {

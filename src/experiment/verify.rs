@@ -8,7 +8,7 @@ use super::{
     compare::{Keep, Side},
     folder::{BRAT, CellFolder, MANIFEST, METRICS, RunManifest, cell_path, json},
     gold::{Gold, GoldDocument},
-    identity::{Identity, prompts},
+    identity::{Identity, ask_with, prompts},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
     settings::Mentions,
 };
@@ -116,7 +116,10 @@ impl Verdict {
         let drawn = gold.documents.iter().zip(&side.predictions).step_by(step);
         let drawn = drawn.filter_map(|(document, prediction)| Some((document.clone(), prediction.as_ref()?)));
         let (documents, before): (Vec<GoldDocument>, Vec<&Prediction>) = drawn.unzip();
-        let pipeline = Arc::new(Pipeline::load(&cell.manifest.pipeline)?);
+        let folder = tempfile::tempdir().map_err(|e| Error::write("a temporary folder", e))?;
+        let mut config = cell.manifest.pipeline.clone();
+        ask_with(&cell.manifest.identity.prompts, &mut config, folder.path())?;
+        let pipeline = Arc::new(Pipeline::load(&config)?);
         for (before, now) in before.into_iter().zip(again(&pipeline, &documents, mentions)?) {
             self.replayed += 1;
             self.changed_documents += usize::from(now.mentions != before.mentions);

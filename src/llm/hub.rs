@@ -26,6 +26,18 @@ pub fn resolve(name: &str) -> Result<PathBuf> {
     hub::resolve(name, &FILES)
 }
 
+/// Finds it without asking the hub.
+///
+/// # Errors
+/// - [`Error::ModelLoad`] if it is not on this machine.
+pub fn on_this_machine(name: &str) -> Result<PathBuf> {
+    hub::on_this_machine(name).ok_or_else(|| Error::ModelLoad {
+        name: name.to_owned(),
+        reason: "it is not on this machine".into(),
+        hint: FILES.hint.into(),
+    })
+}
+
 /// Tells whether a folder holds a model with all its weights.
 fn is_whole(folder: &Path) -> bool {
     let has = |file: &str| folder.join(file).exists();

@@ -9,7 +9,6 @@ mod ask;
 pub mod chat;
 #[cfg(any(feature = "llm", feature = "neural"))]
 mod grammar;
-#[cfg(any(feature = "llm", feature = "neural"))]
 pub mod hub;
 #[cfg(any(feature = "llm", feature = "neural"))]
 mod labels;

@@ -90,12 +90,14 @@ fn wrong_files_and_huge_grids_are_refused_and_a_missing_model_stops_only_its_cel
     refused(&huge, "10000 cells");
     assert!(!folder.path().join("runs").exists());
 
-    let rows = "[corpus]\ngold = 'notes'\n[[rows]]\nname = 'missing'\nset = ['ner.model=nowhere.bin']\n[[rows]]\nname = 'there'\n";
+    let rows = "[corpus]\ngold = 'notes'\n[[rows]]\nname = 'missing'\nset = ['ner.model=nowhere.bin']\n[[rows]]\nname = 'there'\n\
+                [[rows]]\nname = 'untold'\npipeline = 'llm'\nset = ['ner.llm.prompt=nowhere.toml']\n";
     file(folder.path(), "rows.toml", rows);
     let run = noso(folder.path(), &["run", "rows.toml"]).assert().code(2);
     run.stderr(
         contains("missing: failed to read nowhere.bin")
-            .and(contains("1 cells computed, 0 there before, 1 could not be run")),
+            .and(contains("untold:").and(contains("nowhere.toml")))
+            .and(contains("1 cells computed, 0 there before, 2 could not be run")),
     );
     noso(folder.path(), &["run", "rows.toml", "--dry-run"]).assert().code(2).stdout(contains("missing: cannot be run"));
 }
@@ -115,6 +117,12 @@ fn dev_documents_are_counted_when_they_are_chosen_on() {
     dev(5).stderr(contains("different pipelines").not());
     dev(7).stderr(contains("2 different pipelines were scored on these documents"));
     dev(7).stderr(contains("2 different pipelines"));
+    // Fewer of the same documents are no others.
+    noso(folder.path(), &["run", "dev.toml", "--limit", "3", "--output", "runs/few"])
+        .assert()
+        .stderr(contains("2 different pipelines"));
+    let told = noso(folder.path(), &["compare", "runs/5", "runs/7", "--resamples", "200"]).assert().success();
+    told.stderr(contains("2 different pipelines"));
 }
 
 #[test]

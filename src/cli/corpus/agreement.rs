@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::Table;
 use serde_json::json;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         agreement::{Agreement, Given, merge},
         metrics::Matching,
     },
+    experiment::written,
 };
 
 /// Records that are named where an annotator lacks some.
@@ -31,7 +32,8 @@ const NAMED: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Each folder holds one annotator's brat files (ID.ann; no ID.txt is needed but to merge), the same records under the same names. A record
-that an annotator lacks counts among the others. Codes are compared exactly as written, whole and cut to three characters.
+that an annotator lacks counts among the others. Codes are compared whole and cut to three characters; other ways to write a code
+(Cyrillic letters, commas, blanks) are no disagreement.
 
 Accepted are codes that at least two annotators gave a record: their share of all codes of the record is what the paper calls
 inter-annotator agreement. The coefficients (Cohen, Fleiss, Krippendorff) are over all decisions, record by code.
@@ -59,6 +61,8 @@ pub struct Args {
 /// If a folder cannot be read or holds no `.ann` file, or no record is in two of them.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let corpora = args.annotators.iter().map(|folder| Ok(read_raw(folder)?.documents)).collect::<Result<Vec<_>>>()?;
+    let texts = args.merge.as_ref().map(|_| args.annotators.iter().map(|folder| annotated(folder)).collect());
+    let texts: Option<Vec<_>> = texts.transpose()?;
     let ids: BTreeSet<&String> = corpora.iter().flat_map(BTreeMap::keys).collect();
     let mut is_whole = true;
     for (folder, corpus) in args.annotators.iter().zip(&corpora) {
@@ -66,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let found = [Matching::Strict, Matching::Relaxed].map(|matching| {
         let given = |corpus: &BTreeMap<String, Vec<(i64, i64, String)>>, id: &String| -> Given<String> {
-            Some(corpus.get(id)?.iter().map(|(.., code)| matching.key(code).to_owned()).collect())
+            Some(corpus.get(id)?.iter().map(|(.., code)| matching.key(&canonical(code)).to_owned()).collect())
         };
         let record = |id: &&String| corpora.iter().map(|corpus| given(corpus, id)).collect::<Vec<_>>();
         Agreement::of(&ids.iter().map(record).collect::<Vec<_>>())
@@ -79,10 +83,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Format::Table => show(table(&strict, &relaxed, &args.annotators))?,
         Format::Json => show(json!({ "codes": strict, "groups": relaxed }))?,
     }
-    if let Some(folder) = &args.merge {
-        write_merged(&args.annotators, folder)?;
+    if let (Some(folder), Some(corpora)) = (&args.merge, &texts) {
+        write_merged(corpora, folder)?;
     }
     Ok(if is_whole { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
+}
+
+/// Writes a code as the classification does, if it is one.
+fn canonical(code: &str) -> String {
+    brat::parse_code(code).map_or_else(|| code.to_owned(), |(code, _)| code.to_string())
+}
+
+/// Reads what an annotator marked with its texts.
+fn annotated(folder: &Path) -> Result<BTreeMap<String, AnnotatedDocument>> {
+    let (documents, report) = brat::load(folder)?;
+    eprintln!("{}: {report}", folder.display());
+    Ok(documents.into_iter().map(|one| (one.document.id.clone(), one)).collect())
 }
 
 /// Names records that an annotator lacks; tells whether there is none.
@@ -101,12 +117,11 @@ fn tell_lacking<'a>(folder: &Path, lacking: impl Iterator<Item = &'a &'a String>
 }
 
 fn table(strict: &Agreement, relaxed: &Agreement, annotators: &[PathBuf]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["", "codes", "groups"]);
+    let mut rows = Vec::new();
     let share = |value: f64| format!("{value:.4}");
     let coefficient = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), share);
     let mut row = |name: String, of: &dyn Fn(&Agreement) -> String| {
-        table.add_row([name, of(strict), of(relaxed)]);
+        rows.push(vec![name, of(strict), of(relaxed)]);
     };
     row("records of two annotators or more".into(), &|of| of.records.to_string());
     row("… without any code".into(), &|of| of.without_codes.to_string());
@@ -120,18 +135,11 @@ fn table(strict: &Agreement, relaxed: &Agreement, annotators: &[PathBuf]) -> Tab
     }
     row("Fleiss’ κ".into(), &|of| coefficient(of.fleiss));
     row("Krippendorff’s α".into(), &|of| coefficient(of.krippendorff));
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
+    written::table(&["", "codes", "groups"], rows)
 }
 
 /// Writes a brat folder of the codes that at least two annotators gave.
-fn write_merged(annotators: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
-    let mut corpora: Vec<BTreeMap<String, AnnotatedDocument>> = Vec::new();
-    for annotator in annotators {
-        let (documents, report) = brat::load(annotator)?;
-        eprintln!("{}: {report}", annotator.display());
-        corpora.push(documents.into_iter().map(|one| (one.document.id.clone(), one)).collect());
-    }
+fn write_merged(corpora: &[BTreeMap<String, AnnotatedDocument>], folder: &Path) -> anyhow::Result<()> {
     let catalog = Arc::new(load_catalog(None)?);
     let lookup =
         Arc::new(move |code: &crate::icd::IcdCode| Some(Entry { row: catalog.row(code)?, title: catalog.title(code) }));

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 
+use super::warning_of_choosing;
 use crate::{
     cli::{DONE, Format, show},
     experiment::compare::{Comparison, Keep, Sides},
@@ -34,7 +35,7 @@ pub struct Args {
     format: Format,
 }
 
-/// Prints the comparison to stdout.
+/// Prints the comparison to stdout, and to stderr if pipelines are chosen on documents that are there to report on.
 ///
 /// # Errors
 /// If a run cannot be read, or they are on different documents.
@@ -50,6 +51,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Table => show(&comparison)?,
         Format::Json => show(serde_json::to_string_pretty(&comparison)?)?,
+    }
+    if let Some(warning) = sides.scored_on_dev.and_then(warning_of_choosing) {
+        eprintln!("{warning}");
     }
     Ok(DONE)
 }

@@ -10,18 +10,17 @@ use std::{
 
 use anyhow::bail;
 
-use super::progress::Progress;
+use super::{progress::Progress, warning_of_choosing};
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES, manifest::machine, show},
     experiment::{
         cache::Cache,
         cells::{Cell, cells, count},
-        folder::RunManifest,
         gold::Gold,
         leaderboard::leaderboard,
         plan::{Plan, Planned},
         run::{Run, RunOutcome},
-        settings::{ExperimentSettings, Role},
+        settings::ExperimentSettings,
     },
 };
 
@@ -43,8 +42,8 @@ An experiment is a file such as this one:
   role = \"tune\"                        # tune: to choose on; dev: to report on, which is counted
 
   [axes]                               # keys of the pipeline; every combination is a cell, the first is the baseline
-  \"rerank.llm.prompt\" = [\"select-short-ru\", \"mine.toml\"]
-  \"retrieval.neighbours\" = [32, 96]
+  rerank.llm.prompt = [\"select-short-ru\", \"mine.toml\"]
+  retrieval.neighbours = [32, 96]
 
   [[rows]]                             # or pipelines that differ in several keys; the axes are run for each
   name = \"mine\"
@@ -122,8 +121,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let outcome = run.into_folder(folder, &mut progress)?;
         show(leaderboard(folder)?)?;
         tell(&outcome, folder);
-        if settings.corpus.role == Role::Dev {
-            warn_of_choosing(&run, folder)?;
+        if let Some(warning) = outcome.scored_on_dev.and_then(warning_of_choosing) {
+            eprintln!("{warning}");
         }
         is_whole &= outcome.failed == 0 && outcome.failed_documents == 0 && !outcome.interrupted;
         if outcome.interrupted {
@@ -179,10 +178,11 @@ fn plan(plan: &Plan) -> crate::Result<bool> {
     for (name, planned) in &plan.cells {
         match planned {
             Planned::Done => show(format!("{name}: done"))?,
-            Planned::Computed { questions: 0, more: 0 } => show(format!("{name}: computed, nothing asked"))?,
-            Planned::Computed { questions, more: 0 } => show(format!("{name}: computed, {questions} questions"))?,
-            Planned::Computed { questions, more } => {
-                show(format!("{name}: computed, {questions} questions and about {more} that follow from the answers"))?;
+            Planned::Computed { questions: 0, more: [_, 0] } => show(format!("{name}: computed, nothing asked"))?,
+            Planned::Computed { questions, more: [_, 0] } => show(format!("{name}: computed, {questions} questions"))?,
+            Planned::Computed { questions, more: [least, most] } => {
+                let follow = format!("about {least} to {most} that follow from the answers");
+                show(format!("{name}: computed, {questions} questions and {follow}"))?;
             }
             Planned::Failed(reason) => {
                 is_whole = false;
@@ -190,18 +190,19 @@ fn plan(plan: &Plan) -> crate::Result<bool> {
             }
         }
     }
-    let Plan { questions, more_questions, seconds, is_speed_unknown, .. } = plan;
+    let Plan { questions, more_questions: [least, most], seconds: [from, to], is_speed_unknown, .. } = plan;
     let time = match is_speed_unknown {
-        true => format!("at least {seconds:.0} s: not all kinds of these questions were timed before"),
-        false => format!("about {seconds:.0} s, by earlier questions"),
+        true => format!("at least {from:.0} s: not all kinds of these questions were timed before"),
+        false => format!("about {from:.0} to {to:.0} s, by earlier questions"),
     };
-    show(format!("in all {questions} questions, about {more_questions} more; {time}"))?;
+    let more = if *most > 0 { format!(", and about {least} to {most} more") } else { String::new() };
+    show(format!("in all {questions} questions{more}; {time}"))?;
     Ok(is_whole)
 }
 
 /// Says on stderr what a run did.
 fn tell(outcome: &RunOutcome, folder: &Path) {
-    let RunOutcome { computed, kept, failed, failed_documents, asked, reused, interrupted, unlisted } = outcome;
+    let RunOutcome { computed, kept, failed, failed_documents, asked, reused, interrupted, unlisted, .. } = outcome;
     let mut line = format!("{computed} cells computed, {kept} there before");
     if *failed > 0 {
         line += &format!(", {failed} could not be run");
@@ -221,18 +222,4 @@ fn tell(outcome: &RunOutcome, folder: &Path) {
         );
     }
     eprintln!("{}: results", folder.display());
-}
-
-/// Counts the pipelines that were scored on documents which are there to report on.
-fn warn_of_choosing(run: &Run<'_>, folder: &Path) -> anyhow::Result<()> {
-    let manifest = RunManifest::load(folder)?;
-    let scored = manifest.cells(folder)?.into_iter().map(|cell| cell.manifest.identity.sha256).collect();
-    let scored = run.cache.note_scored(&manifest.documents_sha256, &scored)?;
-    if scored > 1 {
-        eprintln!(
-            "warning: {scored} different pipelines were scored on these documents so far. Whoever takes the best of them overrates it: choose \
-             on a tune split (corpus.role), and report that one choice here"
-        );
-    }
-    Ok(())
 }

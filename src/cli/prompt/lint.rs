@@ -24,9 +24,9 @@ pub(super) struct Args {
     /// Built-in prompts or prompt files
     #[arg(required = true, value_name = "NAME|FILE")]
     prompts: Vec<String>,
-    /// Model whose tokenizer and chat template are applied: a folder [default: the one that ships, where this build has it]
+    /// Model whose tokenizer and chat template are applied: a folder or a hub id [default: the one that ships, where this build has it]
     #[cfg(feature = "neural")]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
 }
 
@@ -64,7 +64,7 @@ fn tell_length(prompt: &Prompt, name: &str, model: Option<&str>) -> anyhow::Resu
     use crate::llm::chat::Chat;
 
     let Some(folder) = model.map(str::to_owned).map_or_else(shipped, |model| Ok(Some(model)))? else { return Ok(()) };
-    let path = crate::hub::local(&folder).unwrap_or_else(|| folder.clone().into());
+    let path = crate::llm::hub::on_this_machine(&folder)?;
     let chat = Chat::load(&path)?;
     let asked = ShowArgs { prompt: name.to_owned(), text: None, mention: None, candidate: Vec::new() };
     let messages = prompt.render(&asked.variables(prompt)?, &[])?;

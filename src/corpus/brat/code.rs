@@ -3,7 +3,7 @@
 use crate::icd::IcdCode;
 
 /// Parses a code; `true` tells that it had to be put right first. `None` if it is no code even so.
-pub(super) fn parse(written: &str) -> Option<(IcdCode, bool)> {
+pub fn parse(written: &str) -> Option<(IcdCode, bool)> {
     if let Ok(code) = written.parse() {
         return Some((code, false));
     }

@@ -10,6 +10,7 @@ mod standoff;
 
 pub(super) use align::on_one_line;
 pub use annotated::{AnnotatedReader, load};
+pub use code::parse as parse_code;
 pub use concepts::{DIAGNOSIS_LABELS, load_concepts};
 pub use raw::{RawCorpus, read_raw, read_repaired, written_codes};
 

@@ -83,6 +83,8 @@ pub struct Sides {
     pub gold: Gold,
     /// The cells, the baseline first.
     pub sides: Vec<Side>,
+    /// Different pipelines that were scored on these documents when the last of the runs was done, where they are there to report on.
+    pub scored_on_dev: Option<usize>,
 }
 
 impl Sides {
@@ -94,8 +96,11 @@ impl Sides {
         let (run, cells) = cells_of(paths)?;
         let gold = Gold::load(&run)?;
         let side = |(name, cell)| Side::load(name, cell, &gold, keep);
-        let sides = cells.into_iter().map(side).collect::<Result<_>>()?;
-        Ok(Self { gold, sides })
+        let sides = cells.into_iter().map(side).collect::<Result<Vec<Side>>>()?;
+        let runs = sides.iter().map(|side| side.cell.run()).collect::<BTreeSet<_>>();
+        let scored = runs.into_iter().map(|run| Ok(RunManifest::load(run)?.scored_on_dev));
+        let scored_on_dev = scored.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
+        Ok(Self { gold, sides, scored_on_dev })
     }
 
     /// Makes a cell the baseline: the one of this name, or the only one whose name holds these words.
@@ -176,7 +181,7 @@ pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(Str
     for (name, cell) in &mut cells {
         // Such as two wordings of one prompt file.
         if names.iter().filter(|other| *other == name).count() > 1 {
-            *name += &format!(" ({})", &cell.manifest.identity.sha256[..8.min(cell.manifest.identity.sha256.len())]);
+            *name += &format!(" ({})", cell.manifest.identity.sha256.chars().take(8).collect::<String>());
         }
     }
     Ok((first, cells))
@@ -293,7 +298,7 @@ pub struct Against {
 
 impl Comparison {
     /// Compares all cells with the first.
-    pub fn of(Sides { gold, sides }: &Sides, resamples: usize) -> Self {
+    pub fn of(Sides { gold, sides, .. }: &Sides, resamples: usize) -> Self {
         let resamples = Bootstrap::affordable(resamples, gold.documents.len());
         let tested = |of: fn(&Scored) -> &Vec<DocumentCounts>| {
             tested(&sides.iter().map(|side| of(&side.scored)).collect::<Vec<_>>(), resamples)
