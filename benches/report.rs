@@ -73,7 +73,7 @@ fn made_up(run: &Path, documents: usize) {
     predictions.into_inner().expect("a file");
     let hash = Gold::load(run).expect("documents").sha256();
     let experiment = toml::from_str("title = 'made up'\ncorpus.gold = 'nowhere'").expect("settings");
-    let manifest = RunManifest {
+    let mut manifest = RunManifest {
         noso: "bench".into(),
         commit: "none".into(),
         machine: "any".into(),
@@ -91,6 +91,7 @@ fn made_up(run: &Path, documents: usize) {
         }],
         stand_in: false,
         trained_sha256: None,
+        sha256: String::new(),
     };
     manifest.write(run).expect("a manifest");
     let identity =
@@ -107,6 +108,8 @@ fn made_up(run: &Path, documents: usize) {
         failures: Vec::new(),
         predictions_sha256: String::new(),
         brat_sha256: String::new(),
+        metrics_sha256: String::new(),
+        resamples: 10_000,
     };
     write_json(&cell.join(MANIFEST), &cell_manifest).expect("a manifest");
 }

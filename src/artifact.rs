@@ -109,6 +109,13 @@ pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
     stage().map_err(|e| Error::write(path, e))
 }
 
+/// Takes away what a run left half written in a folder when it was killed; nobody else may be writing there.
+pub(crate) fn sweep_staged(folder: &Path) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_staged = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with(STAGED);
+    files.filter(is_staged).for_each(|file| drop(std::fs::remove_file(file.path())));
+}
+
 /// Locks a folder for one run, as long as the value lives.
 ///
 /// # Errors

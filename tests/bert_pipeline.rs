@@ -152,6 +152,10 @@ fn the_whole_pipeline_codes_notes_and_mixes_with_other_engines() {
             .all(|lines| lines.lines().count() == NOTES.len() && lines.contains("\"codes\":[\"K29\"]"))
     );
 
+    what_changes_under_its_name_is_noticed(&path);
+
+    what_changes_under_its_name_is_noticed(&path);
+
     // A language model chooses among what the index proposes.
     let first = |request: &noso::llm::Request| -> noso::Result<Answer> { Ok(said(request, "1")) };
     let select: Arc<dyn Generate> = Arc::new(Scripted::new(first));
@@ -162,4 +166,43 @@ fn the_whole_pipeline_codes_notes_and_mixes_with_other_engines() {
     let coded = pipeline.code(&[document]).remove(0).unwrap();
     assert_eq!(coded.codings[0].code, Some("J20".parse().unwrap()));
     assert_eq!(coded.codings[0].decided_by, DecidedBy::Model);
+}
+
+/// Runs experiments, changing between them what their settings name; each has the results of today, as `verify` finds without a cache.
+fn what_changes_under_its_name_is_noticed(path: &impl Fn(&str) -> String) {
+    let home = path("home");
+    fs::create_dir_all(format!("{home}/models")).unwrap();
+    fs::rename(path("ner"), format!("{home}/models/mine")).unwrap();
+    let list = path("list.tsv");
+    let build = |factory: &str| {
+        let index = ["index", "build", "--catalog", &path("our.tsv"), "--output", &path("titles")];
+        noso(&[&index[..], &["--encoder", &path("linker"), "--factory", factory]].concat());
+    };
+    build("Flat");
+    let set = format!("'ner.model=mine', 'retrieval.index={}', 'retrieval.abbreviations={list}'", path("titles"));
+    let file = format!("pipeline = 'bert'\nset = [{set}]\n[corpus]\ngold = '{}'", path("corpus"));
+    fs::write(path("changed.toml"), file).unwrap();
+    let experiment = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(cargo_bin("noso"));
+        let output = command.env("NOSO_HOME", &home).arg("experiment").args(arguments).output().unwrap();
+        let [told, warned] = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        assert!(output.status.success(), "{arguments:?}: {told}{warned}");
+    };
+    let run = |name: &str| {
+        experiment(&["run", &path("changed.toml"), "--output", &path(name)]);
+        experiment(&["verify", &path(name), "--sample", "8"]);
+        let cell = fs::read_dir(path(&format!("{name}/cells"))).unwrap().next().unwrap().unwrap().path();
+        let manifest = fs::read_to_string(cell.join("manifest.json")).unwrap();
+        assert!(manifest.contains(r#""key": "ner.model""#), "{manifest}");
+        fs::read_to_string(cell.join("predictions.jsonl")).unwrap()
+    };
+    fs::write(&list, "гастрит\tострый бронхит\n").unwrap();
+    let before = run("list-1");
+    fs::write(&list, "гастрит\tгонартроз\n").unwrap();
+    let after = run("list-2");
+    assert!(before != after);
+    fs::remove_dir_all(path("titles")).unwrap();
+    build("SQ4");
+    assert!(run("rebuilt") != after);
+    fs::rename(format!("{home}/models/mine"), path("ner")).unwrap();
 }

@@ -137,18 +137,21 @@ fn words_of_a_patient_are_never_evaluated() {
 fn errors_name_the_prompt_the_line_and_the_variable() {
     assert_eq!(
         reason(prompt("Выпишите\nдиагнозы", "Текст:\n{{ texxt }}")),
-        "prompt `own.toml`: `user`, line 2: expected a variable of: text; got `texxt`"
+        "prompt `own.toml`: line 8, `user`: expected a variable of: text; got `texxt`"
     );
     let unclosed = reason(prompt("a", "b\nc {{ text }"));
-    assert!(unclosed.starts_with("prompt `own.toml`: `user`, line 2: syntax error"), "{unclosed}");
+    assert!(unclosed.starts_with("prompt `own.toml`: line 7, `user`: syntax error"), "{unclosed}");
     let own = prompt("", "{{ text }}").unwrap();
     assert_eq!(
         reason(own.render(&json!({"document": "тайна"}), &[])),
-        "prompt `own.toml`: `user`, line 1: `text` is undefined"
+        "prompt `own.toml`: `user`, line 1 of the template: `text` is undefined"
     );
     assert_eq!(reason(own.render(&"тайна", &[])), "prompt `own.toml`: expected variables with names to render it with");
     let select = "name = 's'\nversion = 1\nlanguage = 'en'\ntask = 'select'\nuser = '''{% for c in candidates %}\n{{ c.titel }}{% endfor %}'''";
-    assert_eq!(reason(Prompt::parse("s.toml", select)), "prompt `s.toml`: `user`, line 2: `c.titel` is undefined");
+    assert_eq!(
+        reason(Prompt::parse("s.toml", select)),
+        "prompt `s.toml`: `user`, line 2 of the template: `c.titel` is undefined"
+    );
     // What a value makes go wrong is told without the value.
     let failing = reason(
         prompt("", "{% if text != 'а' %}{{ text|int }}{% endif %}").unwrap().render(&json!({"text": "тайна"}), &[]),

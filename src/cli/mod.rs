@@ -148,6 +148,11 @@ fn show(text: impl std::fmt::Display) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{text}").map_err(|e| Error::write("standard output", e))
 }
 
+/// Tells on stderr what is to be known beside a result.
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+}
+
 /// Loads a user's catalogue and tells what is wrong in it on stderr, or returns the shipped one.
 fn load_catalog(path: Option<&Path>) -> Result<Catalog> {
     let Some(path) = path else { return Catalog::shipped() };

@@ -280,11 +280,11 @@ impl PipelineConfig {
             apply(&mut table, assignment)?;
         }
         let config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            setting(
-                &format!("pipeline {name_or_path}"),
-                "keys that pipelines/default.toml and llm.toml list",
-                &nearest_name(e.message()),
-            )
+            let expected = match e.message().starts_with("unknown field") {
+                true => "keys that pipelines/default.toml and llm.toml list",
+                false => "a value as its key takes it",
+            };
+            setting(&format!("pipeline {name_or_path}"), expected, &in_words(&nearest_name(e.message())))
         })?;
         config.check()?;
         Ok(config)
@@ -316,6 +316,18 @@ impl PipelineConfig {
         count("rerank.candidates", self.rerank.candidates, 1000)?;
         llm::check(self)
     }
+}
+
+/// Puts Rust's names of numbers into words.
+fn in_words(message: &str) -> String {
+    let words = [
+        ("usize", "a whole number"),
+        ("u64", "a whole number"),
+        ("u32", "a whole number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+    ];
+    words.iter().fold(message.to_owned(), |message, (name, words)| message.replace(name, words))
 }
 
 /// Sets one key of a pipeline: `SECTION.KEY=VALUE` (the section may have parts, as in `ner.llm.prompt`), where a value that is no TOML is taken as a string.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::{Error, SECTIONS};
 
+const EXPERIMENT: &str = "`noso experiment run --help` shows an experiment's file";
+
 impl Error {
     /// Says what a user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
@@ -32,7 +34,7 @@ impl Error {
                 "a limit on files stands in the way (`ulimit -f`, a quota, the file system); lift it, then run the same command with --resume".into()
             }
             Self::Write { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
-                "continue it with --resume, or choose another folder with --output".into()
+                "choose another folder for the output, or continue that run with --resume where the command has it".into()
             }
             Self::Write { source, .. } if source.kind() == ErrorKind::DirectoryNotEmpty => {
                 "choose another folder with --output, or empty this one".into()
@@ -44,8 +46,9 @@ impl Error {
             Self::Cache { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
                 "a folder of one's own is given with --cache; answers that are known elsewhere are asked again".into()
             }
-            Self::Cache { .. } => "set NOSO_HOME to a folder that you may write to".into(),
+            Self::Cache { .. } => "set NOSO_HOME to a folder that you may write to; experiments take one with --cache".into(),
             Self::Parse { what: "job", .. } => "`noso train lora --help` shows a job's file with every key".into(),
+            Self::Parse { what: "experiment", .. } => EXPERIMENT.into(),
             Self::Code { .. } => "write codes as K29.5, J06 or the block J00-J06, in Latin letters".into(),
             Self::Artifact { .. } => {
                 "build it again with this version of noso (`noso index build`, `noso train …`), or leave the option out to use the shipped one".into()
@@ -83,10 +86,13 @@ impl Error {
             Self::Checkpoint { hint, .. } => (*hint).into(),
             Self::Memory { lower, .. } => format!("lower {lower}"),
             Self::Setting { key, .. } => {
-                match key.split_once('.').map(|(section, _)| section) {
+                match key.split_once(['.', ' ']).map(|(section, _)| section) {
+                    Some("axes" | "corpus") => EXPERIMENT.into(),
+                    _ if key == "cell" => "name a cell by words that stand in no other's name".into(),
+                    _ if key == "runs" => "name runs and cells of the same experiment file, or of others on the same corpus".into(),
                     _ if key == "base" || key == "finetune" => "`noso train lora --help` shows a job's file with every key".into(),
                     Some("finetune" | "pretrain" | "adapter") => "`noso train lora --help` shows a job's file with every key".into(),
-                    Some(section) if SECTIONS.contains(&section) => {
+                    Some(section) if section == "pipeline" || SECTIONS.contains(&section) => {
                         "pipelines/default.toml and llm.toml in the source list every key with its range".into()
                     }
                     _ => "`--help` after the same command lists its options with their defaults".into(),

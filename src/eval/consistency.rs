@@ -1,4 +1,4 @@
-//! How consistently mentions are coded: words and codes come in, contradictions and the ceiling that they leave go out.
+//! How consistently mentions are coded: words and codes come in, contradictions and what they leave to reach go out.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,12 @@ pub struct Consistency {
     pub contradictory: [usize; 2],
     /// Of the repeated mentions, the mean share of the others with the same words that have the same code.
     pub agreement: [f64; 2],
-    /// Share of the repeated mentions that are coded as most of the others with the same words are; of codes that are equally many, in
-    /// proportion. No system that knows words alone can be expected to do better on such mentions.
-    pub ceiling: [f64; 2],
+    /// Share of the repeated mentions that are coded as most of the *others* with the same words are; of codes that are equally many, in
+    /// proportion. What a system that knows words alone could reach on such mentions lies between this, for which a mention's own code is
+    /// unknown, and `majority`, for which it is known.
+    pub majority_of_others: [f64; 2],
+    /// Share of the repeated mentions that are coded as most with the same words are, the mention itself included.
+    pub majority: [f64; 2],
     /// Words with several codes, those first where most mentions have another code than the most frequent one.
     #[serde(skip)]
     pub contradictions: Vec<Contradiction>,
@@ -55,7 +58,10 @@ impl Consistency {
             repeated,
             contradictory,
             agreement: of_both(agreement),
-            ceiling: of_both(ceiling),
+            majority_of_others: of_both(majority_of_others),
+            majority: of_both(|texts| {
+                over_repeated(texts, |counts, _| counts.iter().max().copied().unwrap_or_default() as f64)
+            }),
             contradictions: contradictions(by_text),
         }
     }
@@ -81,7 +87,7 @@ fn agreement(texts: &[Vec<usize>]) -> f64 {
     })
 }
 
-fn ceiling(texts: &[Vec<usize>]) -> f64 {
+fn majority_of_others(texts: &[Vec<usize>]) -> f64 {
     over_repeated(texts, |counts, _| {
         let right = |at: usize| {
             // Without the mention itself.
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agreement_and_ceiling_are_those_of_the_formulas() {
+    fn agreement_and_majorities_are_those_of_the_formulas() {
         let [k297, k295, j00, i10] = ["K29.7", "K29.5", "J00", "I10"].map(|code| code.parse::<IcdCode>().unwrap());
         let mentions = [
             ("гастрит", &k297),
@@ -131,11 +137,14 @@ mod tests {
         // гастрит: (1/2 + 1/2 + 0), орви 2, боль 0: 3 of 7; as groups 3 + 2 + 0 of 7.
         assert!((found.agreement[0] - 3.0 / 7.0).abs() < 1e-12 && (found.agreement[1] - 5.0 / 7.0).abs() < 1e-12);
         // гастрит: each K29.7 sees one of each, 1/2; K29.5 sees two others, 0. орви 2. боль: each sees the other alone, 0.
-        assert!((found.ceiling[0] - 3.0 / 7.0).abs() < 1e-12 && (found.ceiling[1] - 5.0 / 7.0).abs() < 1e-12);
+        let [codes, groups] = found.majority_of_others;
+        assert!((codes - 3.0 / 7.0).abs() < 1e-12 && (groups - 5.0 / 7.0).abs() < 1e-12);
+        // гастрит 2 of 3, орви 2, боль 1 of 2; as groups 3, 2, 1.
+        assert_eq!(found.majority, [5.0 / 7.0, 6.0 / 7.0]);
         let told: Vec<_> = found.contradictions.iter().map(|one| (one.text.as_str(), one.codes.len())).collect();
         assert_eq!(told, [("боль", 2), ("гастрит", 2)]);
         assert_eq!(found.contradictions[1].codes, [(k297, 2), (k295, 1)]);
         let nothing = Consistency::of([]);
-        assert_eq!((nothing.repeated, nothing.ceiling, nothing.agreement), (0, [0.0; 2], [0.0; 2]));
+        assert_eq!((nothing.repeated, nothing.majority, nothing.agreement), (0, [0.0; 2], [0.0; 2]));
     }
 }

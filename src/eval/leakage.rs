@@ -10,9 +10,12 @@ use crate::text::normalise;
 
 /// Letters of a shingle.
 const SHINGLE: usize = 5;
-/// Rows of a band, and bands: two texts that share 80 % of their shingles meet in some band in 9,998 of 10,000 cases, of 50 % in 64 of 100.
-const ROWS: usize = 4;
-const BANDS: usize = 16;
+/// Least hashes of a signature.
+const ROWS: usize = 64;
+/// Share of the pairs that are just similar enough and may be missed, at most.
+const MISSED: f64 = 0.01;
+/// Similarity below which more would be missed.
+pub const LEAST: f64 = 0.1;
 
 /// A text and the one of the other part that is nearest to it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -27,16 +30,17 @@ pub struct Near {
 
 /// Finds for each text the nearest of the `others`, where it is at least so similar; in order of the texts.
 ///
-/// Linear in the number of texts: only those are compared that meet in a band of their MinHash signatures. Texts without letters are near
-/// none.
+/// Linear in the number of texts: only those are compared that meet in a band of their MinHash signatures; the lower `least` is, the
+/// shorter are the bands, and from [`LEAST`] on at most one pair of a hundred is missed. Texts without letters are near none.
 ///
 /// # Source
 /// Broder, 1997, <https://doi.org/10.1109/SEQUEN.1997.666900> (shingles, MinHash); banding: Leskovec, Rajaraman and Ullman, *Mining of
 /// Massive Datasets*, chapter 3.
 pub fn near<S: AsRef<str> + Sync>(texts: &[S], others: &[S], least: f64) -> Vec<Near> {
+    let rows = rows_of_a_band(least);
     let others: Vec<HashSet<u64>> = others.par_iter().map(|text| shingles(text.as_ref())).collect();
     let mut bands: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
-    let of_others: Vec<[u64; BANDS]> = others.par_iter().map(signature).collect();
+    let of_others: Vec<Vec<u64>> = others.par_iter().map(|other| signature(other, rows)).collect();
     for (number, signature) in of_others.iter().enumerate().filter(|(number, _)| !others[*number].is_empty()) {
         signature.iter().enumerate().for_each(|(band, &hash)| bands.entry((band, hash)).or_default().push(number));
     }
@@ -44,9 +48,13 @@ pub fn near<S: AsRef<str> + Sync>(texts: &[S], others: &[S], least: f64) -> Vec<
         let own = shingles(said.as_ref());
         let met: BTreeSet<usize> = match own.is_empty() {
             true => BTreeSet::new(),
-            false => {
-                signature(&own).into_iter().enumerate().filter_map(|key| bands.get(&key)).flatten().copied().collect()
-            }
+            false => signature(&own, rows)
+                .into_iter()
+                .enumerate()
+                .filter_map(|key| bands.get(&key))
+                .flatten()
+                .copied()
+                .collect(),
         };
         let similar = met.into_iter().map(|other| Near { text, other, similarity: jaccard(&own, &others[other]) });
         let better = |a: &Near, b: &Near| a.similarity.total_cmp(&b.similarity).then(b.other.cmp(&a.other));
@@ -66,16 +74,21 @@ fn shingles(text: &str) -> HashSet<u64> {
     }
 }
 
-/// Returns a hash a band of the least hashes of a set under each of `ROWS · BANDS` orders.
-fn signature(shingles: &HashSet<u64>) -> [u64; BANDS] {
+/// Returns how many rows a band has, as many as may be: two texts meet in one of `bands` of `rows` with probability 1 − (1 − sʳᵒʷˢ)ᵇᵃⁿᵈˢ.
+fn rows_of_a_band(similarity: f64) -> usize {
+    let missed = |rows: usize| (1.0 - similarity.powi(rows as i32)).powi((ROWS / rows) as i32);
+    [16, 8, 4, 2].into_iter().find(|&rows| missed(rows) <= MISSED).unwrap_or(1)
+}
+
+/// Returns a hash a band, of so many of the least hashes of a set under each of [`ROWS`] orders.
+fn signature(shingles: &HashSet<u64>, rows: usize) -> Vec<u64> {
     let least = |order: usize| {
         let of_order = shingles.iter().map(|shingle| xxh3_64_with_seed(&shingle.to_le_bytes(), order as u64));
         of_order.min().unwrap_or(u64::MAX)
     };
-    std::array::from_fn(|band| {
-        let rows: [u64; ROWS] = std::array::from_fn(|row| least(band * ROWS + row));
-        xxh3_64(rows.map(u64::to_le_bytes).as_flattened())
-    })
+    let all: Vec<u64> = (0..ROWS).map(least).collect();
+    let hash = |band: &[u64]| xxh3_64(&band.iter().flat_map(|least| least.to_le_bytes()).collect::<Vec<_>>());
+    all.chunks(rows).map(hash).collect()
 }
 
 fn jaccard(a: &HashSet<u64>, b: &HashSet<u64>) -> f64 {
@@ -94,14 +107,30 @@ mod tests {
         let found = near(&texts, &others, 0.8);
         let told: Vec<_> = found.iter().map(|near| (near.text, near.other, near.similarity)).collect();
         assert_eq!(told, [(0, 2, 1.0), (2, 1, 1.0)]);
-        assert!(near::<&str>(&[], &others, 0.0).is_empty() && near(&texts, &[], 0.0).is_empty());
+        assert!(near::<&str>(&[], &others, 0.1).is_empty() && near(&texts, &[], 0.1).is_empty());
+    }
+
+    #[test]
+    fn little_is_missed_at_any_similarity() {
+        assert_eq!([1.0, 0.9, 0.8, 0.5, 0.3, LEAST].map(rows_of_a_band), [16, 4, 4, 2, 1, 1]);
+        let text = |number: usize| {
+            (0..12).map(|word| format!("слово{} ", number * (word * word + 7) % 97)).collect::<String>()
+        };
+        let (texts, others): (Vec<String>, Vec<String>) = ((0..60).map(text).collect(), (60..160).map(text).collect());
+        let sets: Vec<_> = others.iter().map(|other| shingles(other)).collect();
+        let most = |text: &String| sets.iter().map(|other| jaccard(&shingles(text), other)).fold(0.0, f64::max);
+        for least in [0.3, 0.5, 0.8] {
+            let expected = texts.iter().filter(|text| most(text) >= least).count();
+            let found = near(&texts, &others, least).len();
+            assert!(expected - found <= expected / 50, "{least}: {found} of {expected}");
+        }
     }
 
     #[test]
     fn similarity_is_the_share_of_shingles() {
         // abcdefgh has 4 shingles of five letters, abcdefgx 4, of which 3 are the same: 3 of 5.
-        let found = near(&["abcdefgh"], &["abcdefgx"], 0.0);
-        assert!(found.iter().all(|near| (near.similarity - 0.6).abs() < 1e-12));
+        let found = near(&["abcdefgh"], &["abcdefgx"], 0.1);
+        assert!(found.len() == 1 && (found[0].similarity - 0.6).abs() < 1e-12);
         let long: Vec<String> =
             (0..300).map(|n| format!("{n} запись о пациенте с номером {}", n * 7919 % 1000)).collect();
         let changed: Vec<String> = long.iter().map(|text| text.replace("пациенте", "пациентке")).collect();

@@ -88,7 +88,7 @@ impl Cache {
         })
     }
 
-    /// Keeps answers, and notes that so many took `seconds` of a kind of question.
+    /// Keeps answers, and notes that so many took `seconds` of a kind of question, if that is given.
     ///
     /// # Errors
     /// - [`Error::Cache`] if the file cannot be written.
@@ -96,7 +96,7 @@ impl Cache {
         &self,
         answers: impl IntoIterator<Item = (&'a Key, &'a Answer)>,
         kind: &str,
-        seconds: f64,
+        seconds: Option<f64>,
     ) -> Result<()> {
         self.write(false, |transaction| {
             let mut table = transaction.open_table(ANSWERS)?;
@@ -106,6 +106,7 @@ impl Cache {
                 table.insert(key.as_slice(), bytes.as_slice())?;
                 count += 1;
             }
+            let Some(seconds) = seconds else { return Ok(()) };
             let mut speeds = transaction.open_table(SPEEDS)?;
             let before = speeds.get(kind)?.map_or((0, 0.0), |before| before.value());
             speeds.insert(kind, (before.0 + count, before.1 + seconds))?;
@@ -161,6 +162,14 @@ impl Cache {
     /// - [`Error::Read`], [`Error::Cache`].
     pub fn sha256(&self, path: &Path) -> Result<String> {
         artifact::sha256_of_tree(path, &|file| self.sha256_of_file(file))
+    }
+
+    /// Returns the SHA-256 of the running program.
+    ///
+    /// # Errors
+    /// - [`Error::Read`], [`Error::Cache`].
+    pub fn program_sha256(&self) -> Result<String> {
+        self.sha256(&std::env::current_exe().map_err(|e| Error::read("the program", e))?)
     }
 
     fn sha256_of_file(&self, path: &Path) -> Result<String> {
@@ -283,8 +292,8 @@ mod tests {
         let (known, answer) = (key("m", &asked), said(&asked, "I25"));
         {
             let cache = Cache::open(folder.path()).unwrap();
-            cache.keep([(&known, &answer)], "m, select", 2.0).unwrap();
-            cache.keep([(&known, &answer)], "m, select", 1.0).unwrap();
+            cache.keep([(&known, &answer)], "m, select", Some(2.0)).unwrap();
+            cache.keep([(&known, &answer)], "m, select", Some(1.0)).unwrap();
             let busy = Cache::open(folder.path()).err().unwrap().to_string();
             assert!(busy.contains("--cache"), "{busy}");
         }

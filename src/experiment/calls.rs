@@ -17,6 +17,9 @@ use crate::{
     llm::{self, Answer, Constraint, Generate, Request},
 };
 
+/// Questions that a dry run asks to learn how long they take, after a first one.
+const TIMED: usize = 3;
+
 /// What became of the requests of a cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Calls {
@@ -57,7 +60,7 @@ impl ModelPool {
     /// Returns a model, checked but not loaded before it is asked.
     ///
     /// # Errors
-    /// Those of [`llm::on_demand`]; [`Error::ModelLoad`] if nothing is to be asked and the model would have to be downloaded.
+    /// Those of [`llm::on_demand`]; [`Error::Cache`]; [`Error::ModelLoad`] if nothing is to be asked and the model would have to be downloaded.
     pub fn get(&mut self, settings: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Generate>> {
         let name = format!("{} {adapter:?}", serde_json::to_string(settings).unwrap_or_default());
         if !self.made.contains_key(&name) {
@@ -66,8 +69,12 @@ impl ModelPool {
             }
             let model = llm::on_demand(settings, adapter)?;
             let cached = Cached {
-                // Servers tell a model's name alone: another one may serve other weights under it.
-                fingerprint: format!("{} {}", model.fingerprint(), settings.servers.join(" ")),
+                // Servers tell a model's name alone: another one may serve other weights under it. In process, another build may answer
+                // otherwise.
+                fingerprint: match settings.servers.is_empty() {
+                    true => format!("{} {}", model.fingerprint(), self.cache.program_sha256()?),
+                    false => format!("{} {}", model.fingerprint(), settings.servers.join(" ")),
+                },
                 model,
                 cache: self.cache.clone(),
                 dry: self.dry,
@@ -79,9 +86,10 @@ impl ModelPool {
         Ok(self.made[&name].model.clone())
     }
 
-    /// Lets go of models other than those that are about to be asked, if all would not fit together.
-    pub fn make_room(&self, needed: &[Arc<dyn Generate>]) {
-        let is_needed = |made: &Made| needed.iter().any(|model| model.fingerprint() == made.model.fingerprint);
+    /// Lets go of models other than one that is about to be asked, if all would not fit together.
+    pub fn make_room_for(&self, needed: &Option<Arc<dyn Generate>>) {
+        let is_needed =
+            |made: &Made| needed.as_ref().is_some_and(|model| model.fingerprint() == made.model.fingerprint);
         if self.made.values().map(|made| made.bytes).sum::<u64>() > self.limit_bytes {
             self.made.values().filter(|made| !is_needed(made)).for_each(|made| made.model.release());
         }
@@ -123,23 +131,53 @@ impl Cached {
         }
         lock(&self.counts).reused += (requests.len() - places.len()) as u64;
         if self.dry {
+            self.time(requests, &mut places, &mut known)?;
             let mut counts = lock(&self.counts);
             for (key, at) in &places {
                 counts.missing.entry(self.kind(&requests[*at])).or_default().insert(*key);
             }
         } else if !places.is_empty() {
-            let mut failed = self.ask(requests, &places, &mut known)?;
-            return Ok(keys.iter().zip(known).map(|(key, known)| outcome(known, failed.remove(key))).collect());
+            let mut failed = self.ask(requests, &places, &mut known, true)?;
+            let told: BTreeMap<Key, String> = failed.iter().map(|(&key, error)| (key, error.to_string())).collect();
+            let outcome = |(key, known)| outcome(known, failed.remove(key), told.get(key));
+            return Ok(keys.iter().zip(known).map(outcome).collect());
         }
-        Ok(known.into_iter().map(|known| outcome(known, None)).collect())
+        Ok(known.into_iter().map(|known| outcome(known, None, None)).collect())
     }
 
-    /// Asks the model, and puts what it answers where it is wanted; returns what failed.
+    /// Asks some questions of kinds that were never asked, to learn how long they take; takes them out of `places`.
+    fn time(
+        &self,
+        requests: &[Request],
+        places: &mut BTreeMap<Key, usize>,
+        known: &mut [Option<Answer>],
+    ) -> Result<()> {
+        let mut by_kind: BTreeMap<String, Vec<(Key, usize)>> = BTreeMap::new();
+        for (&key, &at) in places.iter() {
+            by_kind.entry(self.kind(&requests[at])).or_default().push((key, at));
+        }
+        for (kind, some) in by_kind {
+            if self.cache.seconds_each(&kind)?.is_some() {
+                continue;
+            }
+            // The first may have to wait for the model to be loaded.
+            let (first, others) = some.split_at(1);
+            for (part, is_timed) in [(first, false), (&others[..others.len().min(TIMED)], true)] {
+                let asked = part.iter().copied().collect();
+                self.ask(requests, &asked, known, is_timed)?;
+                places.retain(|key, _| !asked.contains_key(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the model, and puts what it answers where it is wanted; returns what failed. Notes how long it took where `is_timed`.
     fn ask(
         &self,
         requests: &[Request],
         places: &BTreeMap<Key, usize>,
         known: &mut [Option<Answer>],
+        is_timed: bool,
     ) -> Result<BTreeMap<Key, Error>> {
         let asked: Vec<Request> = places.values().map(|&at| requests[at].clone()).collect();
         let started = Instant::now();
@@ -153,7 +191,7 @@ impl Cached {
             }
         }
         if let Some(first) = asked.first() {
-            self.cache.keep(&answered, &self.kind(first), seconds)?;
+            self.cache.keep(&answered, &self.kind(first), is_timed.then_some(seconds))?;
         }
         for (at, request) in requests.iter().enumerate() {
             if known[at].is_none() {
@@ -177,11 +215,11 @@ impl Cached {
     }
 }
 
-/// A question that is neither known nor asked has no answer.
-fn outcome(known: Option<Answer>, failed: Option<Error>) -> Result<Answer> {
+/// A question that is neither known nor asked has no answer; nor has one that failed beside an equal one, of which the reason is told.
+fn outcome(known: Option<Answer>, failed: Option<Error>, why: Option<&String>) -> Result<Answer> {
     let not_asked = || Error::Generation {
         engine: "the language model".into(),
-        reason: "the question failed beside an equal one, or was only counted".into(),
+        reason: why.cloned().unwrap_or_else(|| "the question was only counted".into()),
         engine_lost: false,
     };
     known.ok_or_else(|| failed.unwrap_or_else(not_asked))
@@ -260,22 +298,26 @@ mod tests {
                 pool.made.insert(model.fingerprint(), Made { model: Arc::new(model), bytes: 6 });
             }
             let asked: Arc<dyn Generate> = pool.made["a"].model.clone();
-            pool.make_room(&[asked]);
+            pool.make_room_for(&Some(asked));
             models.map(|model| model.1.load(Ordering::Relaxed))
         };
         assert_eq!((released(10), released(12)), ([0, 1], [0, 0]));
     }
 
     #[test]
-    fn a_question_is_asked_once_and_counted_where_nothing_is_asked() {
+    fn a_question_is_asked_once_and_some_are_timed_on_a_dry_run() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::open(folder.path()).unwrap());
         let counts = Arc::new(Mutex::new(Calls::default()));
-        let questions = ["a", "b", "a"].map(request);
         let dry = cached(&cache, &counts, true);
+        let missing = || std::mem::take(&mut *lock(&counts)).missing.values().map(BTreeSet::len).sum::<usize>();
+        let some = ["u", "v", "w", "x", "y", "z", "u"].map(request);
+        // One that loads the model, and three that are timed.
+        let is_known = dry.generate(&some).iter().filter(|answer| answer.is_ok()).count();
+        assert!((is_known == 4 || is_known == 5) && missing() == 2, "{is_known}");
+        let questions = ["a", "b", "a"].map(request);
         assert!(dry.generate(&questions).iter().all(Result::is_err));
-        let missing: usize = std::mem::take(&mut *lock(&counts)).missing.values().map(BTreeSet::len).sum();
-        assert_eq!(missing, 2);
+        assert_eq!(missing(), 2);
         let model = cached(&cache, &counts, false);
         let said = |answers: Vec<Result<Answer>>| answers.into_iter().map(|one| one.unwrap().text).collect::<Vec<_>>();
         assert_eq!(said(model.generate(&questions)), ["A", "B", "A"]);

@@ -176,7 +176,7 @@ mod tests {
     fn a_wrong_value_is_told_with_its_key() {
         let text = "set = ['ner.engine=crf']\n[axes]\n'rerank.candidates' = [5, 'x']\n'retrieval.neighbours' = [8]";
         let error = cells(&settings(text)).unwrap_err().to_string();
-        assert!(error.contains("`rerank.candidates=\"x\"`") && error.contains("usize"), "{error}");
+        assert!(error.contains("`rerank.candidates=\"x\"`") && error.contains("a whole number"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::{
     calls::{Calls, ModelPool},
-    cells::Cell,
     folder::BRAT,
     gold::GoldDocument,
     run::{Run, RunWatch},
@@ -17,7 +16,6 @@ use crate::{
     corpus::{self, OutputFormat, WriteOptions, Writer},
     data::{Coded, Document},
     error::{Error, Result},
-    llm::Generate,
     pipeline::{Models, Pipeline, lookup},
 };
 
@@ -62,25 +60,23 @@ impl<'a> Coding<'a> {
     pub fn run(
         &mut self,
         run: &Run<'_>,
-        cell: &Cell,
+        stages: &Stages<'_>,
         models: &Models,
         pool: &ModelPool,
         watch: &mut dyn RunWatch,
     ) -> Result<()> {
-        let stages = Stages::new(&cell.config, self.pipeline, &run.cache);
         let (gold, mentions) = (run.gold, run.settings.corpus.mentions);
         let batch = self.pipeline.batch_documents();
-        let needed = |model: &Option<Arc<dyn Generate>>| model.clone().into_iter().collect::<Vec<_>>();
         for shard in gold.documents.chunks(SHARD_DOCUMENTS) {
             let mut recognised = Vec::with_capacity(shard.len());
-            pool.make_room(&needed(&models.extract));
+            pool.make_room_for(&models.extract);
             for some in shard.chunks(batch) {
                 let started = Instant::now();
                 recognised.extend(stages.recognise(mentions, some));
                 self.seconds[0] += started.elapsed().as_secs_f64();
                 go_on(watch, some.len())?;
             }
-            pool.make_room(&needed(&models.select));
+            pool.make_room_for(&models.select);
             let mut recognised = recognised.into_iter();
             for some in shard.chunks(batch) {
                 let started = Instant::now();

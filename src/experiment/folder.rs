@@ -17,8 +17,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
-use super::{cells::Cell, gold::parse, identity::Identity, settings::ExperimentSettings};
+use super::{cells::Cell, gold::parse, identity::Identity, scored::PREDICTIONS, settings::ExperimentSettings};
 use crate::{
     artifact,
     config::PipelineConfig,
@@ -61,6 +62,9 @@ pub struct RunManifest {
     pub scored_on_dev: Option<usize>,
     /// The cells, in the order of the grid.
     pub cells: Vec<ListedCell>,
+    /// Hash of all above.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// A cell of a run.
@@ -96,6 +100,29 @@ impl ListedCell {
             needs: cell.needs.clone(),
         }
     }
+
+    /// Returns why there are no results, if there are none.
+    pub fn not_run(&self) -> Option<&str> {
+        let why = self.failure.as_deref().unwrap_or("the run was stopped before");
+        self.folder.is_none().then_some(why)
+    }
+
+    /// Says where in a run's folder its results are.
+    pub(super) fn is_in(&mut self, run: &Path, folder: String) -> Result<()> {
+        self.manifest_sha256 = Some(artifact::sha256_of_file(&cell_path(run, &folder).join(MANIFEST))?);
+        self.folder = Some(folder);
+        Ok(())
+    }
+}
+
+impl CellManifest {
+    /// Names the files in the cell's folder that are not as they were written.
+    pub(super) fn changed_files(&self, cell: &Path) -> Vec<&'static str> {
+        let hashes =
+            [(PREDICTIONS, &self.predictions_sha256), (BRAT, &self.brat_sha256), (METRICS, &self.metrics_sha256)];
+        let is_changed = |(name, hash): &(&str, &String)| sha256(&cell.join(name)).ok().as_ref() != Some(hash);
+        hashes.into_iter().filter(is_changed).map(|(name, _)| name).collect()
+    }
 }
 
 /// What a cell's results come from.
@@ -125,6 +152,10 @@ pub struct CellManifest {
     pub predictions_sha256: String,
     /// Hash of `brat/`.
     pub brat_sha256: String,
+    /// Hash of `metrics.json`.
+    pub metrics_sha256: String,
+    /// Resamples that were asked for; `metrics.json` has how many were affordable.
+    pub resamples: usize,
 }
 
 /// A cell's results.
@@ -145,12 +176,19 @@ impl RunManifest {
         json(&run.join(MANIFEST))
     }
 
-    /// Writes it.
+    /// Writes it with its hash.
     ///
     /// # Errors
     /// - [`Error::Write`].
-    pub fn write(&self, run: &Path) -> Result<()> {
+    pub fn write(&mut self, run: &Path) -> Result<()> {
+        self.sha256 = self.hash();
         write_json(&run.join(MANIFEST), self)
+    }
+
+    /// Returns the hash that it should have.
+    pub fn hash(&self) -> String {
+        let bare = Self { sha256: String::new(), ..self.clone() };
+        format!("{:x}", Sha256::digest(serde_json::to_vec(&bare).unwrap_or_default()))
     }
 
     /// Reads the cells that were run, in order.
@@ -196,6 +234,11 @@ pub fn cell_name(cell: &Cell, identity: &Identity) -> String {
         }
     }
     format!("{}-{}", slug.trim_matches(['-', '.']), &identity.sha256[..8])
+}
+
+/// Returns the hash of a file, or of a folder's names and contents.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    artifact::sha256_of_tree(path, &artifact::sha256_of_file)
 }
 
 /// Reads a file that holds one JSON value.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     artifact,
     config::{NerEngine, PipelineConfig, RerankEngine},
-    error::{Error, Result},
+    error::Result,
     hub,
     prompt::Prompt,
 };
@@ -64,8 +64,7 @@ impl Identity {
         let mut files = Vec::new();
         named_files(&config, "", cache, &mut files)?;
         let prompts = prompts(&cell.config)?;
-        let program = std::env::current_exe().map_err(|e| Error::read("the program", e))?;
-        let program_sha256 = cache.sha256(&program)?;
+        let program_sha256 = cache.program_sha256()?;
         let mut identity = Self { sha256: String::new(), files, prompts, program_sha256 };
         identity.sha256 = identity.hash(&cell.config, documents, mentions);
         Ok(identity)
@@ -77,6 +76,13 @@ impl Identity {
         let contents: Vec<_> = self.files.iter().map(|file| (&file.key, &file.sha256)).collect();
         let all = serde_json::to_vec(&(config, contents, sources, documents, mentions, &self.program_sha256));
         format!("{:x}", Sha256::digest(all.unwrap_or_default()))
+    }
+
+    /// Says what a section of the settings is carried out with: the program, and the contents of the files that the section names.
+    pub fn of_section(&self, section: &str) -> String {
+        let files = self.files.iter().filter(|file| file.key.starts_with(&format!("{section}.")));
+        let contents: Vec<_> = files.map(|file| (&file.key, &file.sha256)).collect();
+        format!("{} {contents:?}", self.program_sha256)
     }
 
     /// Returns a hash of what someone chose: settings, files and prompts, not documents and program.
@@ -93,8 +99,8 @@ fn named_files(value: &Value, key: &str, cache: &Cache, found: &mut Vec<NamedFil
             named_files(value, &key, cache, found)
         }),
         Value::String(name) if names_file(key) && !name.is_empty() => {
-            // Encoders need no search: an index, a folder, holds the hash of the one that it was made with.
-            let path = if key == "llm.model" { hub::on_this_machine(name) } else { Some(name.into()) };
+            // Models may be found by name. An index, a folder, holds the hash of the encoder that it was made with.
+            let path = if key.ends_with("model") { hub::on_this_machine(name) } else { Some(name.into()) };
             match path.filter(|path: &std::path::PathBuf| path.exists()) {
                 None => Ok(()),
                 Some(path) => {
@@ -114,7 +120,23 @@ const REWORD: &str = "second_look.reword";
 const DESCEND: &str = "second_look.descend";
 
 /// Loads the prompts that a pipeline asks with.
-pub(super) fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
+fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
+    let prompt = |(key, name): (&str, String)| {
+        let prompt = Prompt::load(&name)?;
+        let name = format!("{} {}", prompt.name(), prompt.version());
+        Ok(NamedPrompt { key: key.to_owned(), name, source: prompt.source().to_owned() })
+    };
+    named_prompts(config).map(prompt).collect()
+}
+
+/// Returns what a prompt of a pipeline says now; `None` if it is gone.
+pub(super) fn current_source(config: &PipelineConfig, key: &str) -> Option<String> {
+    let (_, name) = named_prompts(config).find(|(of, _)| *of == key)?;
+    Some(Prompt::load(&name).ok()?.source().to_owned())
+}
+
+/// Lists the keys of the prompts that a pipeline asks with, and their names or paths.
+fn named_prompts(config: &PipelineConfig) -> impl Iterator<Item = (&'static str, String)> {
     let look = &config.second_look;
     let asks = [
         (config.ner.engine == NerEngine::Llm, EXTRACT, config.extract_prompt()),
@@ -122,12 +144,7 @@ pub(super) fn prompts(config: &PipelineConfig) -> Result<Vec<NamedPrompt>> {
         (look.rounds > 1, REWORD, look.reword.clone()),
         (look.rounds > 2 && !look.descend.is_empty(), DESCEND, look.descend.clone()),
     ];
-    let prompt = |(_, key, name): (bool, &str, String)| {
-        let prompt = Prompt::load(&name)?;
-        let name = format!("{} {}", prompt.name(), prompt.version());
-        Ok(NamedPrompt { key: key.to_owned(), name, source: prompt.source().to_owned() })
-    };
-    asks.into_iter().filter(|(asks, ..)| *asks).map(prompt).collect()
+    asks.into_iter().filter(|(asks, ..)| *asks).map(|(_, key, name)| (key, name))
 }
 
 /// Has a pipeline ask with prompts as they were, which are written into a folder.

@@ -1,4 +1,6 @@
-//! What a run would do: its cells come in, the questions that would be asked and the time they would take leave. Nothing is asked.
+//! What a run would do: its cells come in, the questions that would be asked and the time they would take leave.
+//!
+//! Asked are only a few questions of each kind that was never asked, to learn how long they take; their answers are kept for the run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +9,8 @@ use std::{
 };
 
 use super::{
-    cache::Key, calls::ModelPool, cells::Cell, gold::GoldDocument, run::Run, settings::Mentions, stages::Stages,
+    cache::Key, calls::ModelPool, cells::Cell, folder::RunManifest, gold::GoldDocument, identity::Identity, run::Run,
+    settings::Mentions, stages::Stages,
 };
 use crate::{
     data::Document,
@@ -59,17 +62,17 @@ impl Plan {
     pub fn of(run: &Run<'_>, folder: &Path) -> Result<Self> {
         let mut plan = Self::default();
         let mut asked = AskedFor::default();
-        let mut pool = ModelPool::new(run.cache.clone(), u64::MAX, true);
+        let mut pool = ModelPool::new(run.cache.clone(), run.settings.memory_bytes(), true);
         let documents_sha256 = run.gold.sha256();
+        let before = RunManifest::load(folder).ok();
         for cell in run.cells {
-            let planned = match run.is_done(cell, folder, &documents_sha256) {
-                Ok(true) => Planned::Done,
-                Ok(false) => match plan.cell(run, cell, &mut pool, &mut asked) {
-                    Ok(planned) => planned,
-                    Err(error) => Planned::Failed(error.to_string()),
-                },
-                Err(error) => Planned::Failed(error.to_string()),
-            };
+            let planned = run.identity(cell, &documents_sha256).and_then(|identity| {
+                match run.is_done(cell, &identity, folder, before.as_ref()) {
+                    true => Ok(Planned::Done),
+                    false => plan.cell(run, cell, &identity, &mut pool, &mut asked),
+                }
+            });
+            let planned = planned.unwrap_or_else(|error| Planned::Failed(error.to_string()));
             plan.cells.push((cell.name.clone(), planned));
         }
         let count = |questions: &Questions| questions.values().map(BTreeSet::len).sum();
@@ -86,7 +89,14 @@ impl Plan {
         Ok(plan)
     }
 
-    fn cell(&mut self, run: &Run<'_>, cell: &Cell, pool: &mut ModelPool, asked: &mut AskedFor) -> Result<Planned> {
+    fn cell(
+        &mut self,
+        run: &Run<'_>,
+        cell: &Cell,
+        identity: &Identity,
+        pool: &mut ModelPool,
+        asked: &mut AskedFor,
+    ) -> Result<Planned> {
         let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
         let pipeline = Pipeline::with_models(&cell.config, &models)?;
         let documents: Vec<Document> = run.gold.documents.iter().map(GoldDocument::document).collect();
@@ -98,7 +108,8 @@ impl Plan {
             self.seconds.iter_mut().for_each(|sum| *sum += seconds);
             return Ok(Planned::Computed { questions: 0, more: [0; 2] });
         }
-        let stages = Stages::new(&cell.config, &pipeline, &run.cache);
+        let stages = Stages::new(&cell.config, identity, &pipeline, &run.cache);
+        pool.make_room_for(&models.extract);
         let recognised = stages.recognise(run.settings.corpus.mentions, &run.gold.documents);
         let unasked: Vec<GoldDocument> = run
             .gold
@@ -108,6 +119,7 @@ impl Plan {
             .filter(|(_, found)| found.is_err())
             .map(|(one, _)| one.clone())
             .collect();
+        pool.make_room_for(&models.select);
         stages.link(&documents, recognised);
         let questions = add(&mut asked.sure, pool.take_counts().missing);
         // What would be asked about the mentions of the others.

@@ -11,12 +11,13 @@ use super::{
     coding::{Coding, Timings},
     folder::{
         BRAT, CellFolder, CellManifest, ListedCell, MANIFEST, METRICS, RunManifest, TIMINGS, cell_name, cell_path,
-        write_json,
+        sha256, write_json,
     },
     gold::Gold,
     identity::Identity,
     scored::{PREDICTIONS, Scored, predictions},
     settings::{ExperimentSettings, Role},
+    stages::Stages,
 };
 use crate::{
     artifact,
@@ -100,24 +101,26 @@ impl Run<'_> {
         let _held = artifact::hold(folder)?;
         let documents_sha256 = self.gold.sha256();
         self.begin(folder, &documents_sha256)?;
-        let mut listed: Vec<ListedCell> = self.cells.iter().map(ListedCell::of).collect();
-        let mut order: Vec<usize> = (0..self.cells.len()).collect();
-        order.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
-        let mut pool = ModelPool::new(self.cache.clone(), (self.settings.memory_gb * 1e9) as u64, false);
+        let mut manifest = self.manifest(documents_sha256);
         let mut outcome = RunOutcome::default();
-        for at in order {
+        let mut left = self.find_done(folder, &mut manifest, watch, &mut outcome)?;
+        manifest.write(folder)?;
+        left.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
+        let mut pool = ModelPool::new(self.cache.clone(), self.settings.memory_bytes(), false);
+        for at in left {
             if watch.is_stopped() {
                 outcome.interrupted = true;
                 break;
             }
-            let done = self.cell(&self.cells[at], folder, &documents_sha256, &mut pool, watch, &mut outcome);
+            let done = self.cell(&self.cells[at], folder, &manifest.documents_sha256, &mut pool, watch, &mut outcome);
             // Those of a cell that did not come to its end.
             outcome.count(&pool.take_counts());
             match done {
                 Ok(name) => {
-                    let manifest = cell_path(folder, &name).join(MANIFEST);
-                    listed[at].manifest_sha256 = Some(artifact::sha256_of_file(&manifest)?);
-                    listed[at].folder = Some(name);
+                    outcome.computed += 1;
+                    manifest.cells[at].is_in(folder, name)?;
+                    // What is done can be looked at while the others are on their way.
+                    manifest.write(folder)?;
                 }
                 Err(error @ (Error::Write { .. } | Error::Cache { .. })) => return Err(error),
                 Err(Error::Interrupted { .. }) => outcome.interrupted = true,
@@ -125,18 +128,45 @@ impl Run<'_> {
                     outcome.failed += 1;
                     let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
                     watch.warn(&format!("{}: {error}{hint}", self.cells[at].name));
-                    listed[at].failure = Some(error.to_string());
+                    manifest.cells[at].failure = Some(error.to_string());
                 }
             }
         }
-        outcome.unlisted = unlisted(&cell_path(folder, ""), &listed)?;
-        let mut manifest = self.manifest(documents_sha256, listed);
+        outcome.unlisted = unlisted(&cell_path(folder, ""), &manifest.cells)?;
+        let scored = self.scored(&manifest.cells(folder)?)?;
         if self.settings.corpus.role == Role::Dev {
-            manifest.scored_on_dev = Some(self.scored(&manifest.cells(folder)?)?);
+            // Another cache may know of fewer.
+            manifest.scored_on_dev = manifest.scored_on_dev.max(Some(scored));
         }
         outcome.scored_on_dev = manifest.scored_on_dev;
         manifest.write(folder)?;
         Ok(outcome)
+    }
+
+    /// Lists the cells whose results are there; returns the numbers of the others.
+    fn find_done(
+        &self,
+        folder: &Path,
+        manifest: &mut RunManifest,
+        watch: &mut dyn RunWatch,
+        outcome: &mut RunOutcome,
+    ) -> Result<Vec<usize>> {
+        let before = RunManifest::load(folder).ok();
+        manifest.scored_on_dev = before.as_ref().and_then(|before| before.scored_on_dev);
+        let mut left = Vec::new();
+        for (at, cell) in self.cells.iter().enumerate() {
+            match self.identity(cell, &manifest.documents_sha256) {
+                Ok(identity) if self.is_done(cell, &identity, folder, before.as_ref()) => {
+                    watch.cell(&cell.name, None);
+                    outcome.kept += 1;
+                    manifest.cells[at].is_in(folder, cell_name(cell, &identity))?;
+                }
+                Err(error @ Error::Cache { .. }) => return Err(error),
+                // One without identity fails in its turn, and is told then.
+                _ => left.push(at),
+            }
+        }
+        Ok(left)
     }
 
     /// Counts the different pipelines that were scored on these documents, those of some cells included.
@@ -164,14 +194,10 @@ impl Run<'_> {
         }
         fs::create_dir_all(cell_path(folder, "")).map_err(|e| Error::write(folder, e))?;
         self.gold.write(folder)?;
-        if !manifest.exists() {
-            let listed = self.cells.iter().map(ListedCell::of).collect();
-            self.manifest(documents_sha256.to_owned(), listed).write(folder)?;
-        }
-        sweep(&cell_path(folder, ""))
+        sweep(folder)
     }
 
-    fn manifest(&self, documents_sha256: String, cells: Vec<ListedCell>) -> RunManifest {
+    fn manifest(&self, documents_sha256: String) -> RunManifest {
         RunManifest {
             noso: env!("CARGO_PKG_VERSION").into(),
             commit: env!("NOSO_COMMIT").into(),
@@ -182,20 +208,39 @@ impl Run<'_> {
             trained_sha256: self.gold.trained_sha256(),
             scored_on_dev: None,
             documents: self.gold.documents.len(),
-            cells,
+            cells: self.cells.iter().map(ListedCell::of).collect(),
+            sha256: String::new(),
         }
     }
 
-    /// Tells whether the results of a cell are there.
+    /// Returns what a cell is made from.
     ///
     /// # Errors
     /// Those of [`Identity::of`].
-    pub fn is_done(&self, cell: &Cell, folder: &Path, documents_sha256: &str) -> Result<bool> {
-        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
-        Ok(is_whole(&cell_path(folder, &cell_name(cell, &identity)), &identity))
+    pub fn identity(&self, cell: &Cell, documents_sha256: &str) -> Result<Identity> {
+        Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)
     }
 
-    /// Computes a cell if its results are not there; returns the name of its folder.
+    /// Tells whether the results of a cell are there, as they were written; `before` is the manifest of the run that wrote them. A cell in
+    /// which documents failed is tried again.
+    pub fn is_done(&self, cell: &Cell, identity: &Identity, folder: &Path, before: Option<&RunManifest>) -> bool {
+        let name = cell_name(cell, identity);
+        let path = cell_path(folder, &name);
+        let listed = before.and_then(|before| before.cells.iter().find(|listed| listed.folder.as_ref() == Some(&name)));
+        let is_as_listed = |listed: &ListedCell| {
+            let hash = artifact::sha256_of_file(&path.join(MANIFEST)).ok();
+            listed.manifest_sha256 == hash
+        };
+        let is_same = |CellFolder { manifest, .. }: CellFolder| {
+            manifest.identity == *identity
+                && manifest.failures.is_empty()
+                && manifest.resamples == self.settings.resamples
+                && manifest.changed_files(&path).is_empty()
+        };
+        listed.is_none_or(is_as_listed) && CellFolder::load(&path).is_ok_and(is_same)
+    }
+
+    /// Computes a cell; returns the name of its folder.
     fn cell(
         &self,
         cell: &Cell,
@@ -205,25 +250,20 @@ impl Run<'_> {
         watch: &mut dyn RunWatch,
         outcome: &mut RunOutcome,
     ) -> Result<String> {
-        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
-        let name = cell_name(cell, &identity);
-        let path = cell_path(folder, &name);
-        if is_whole(&path, &identity) {
-            watch.cell(&cell.name, None);
-            outcome.kept += 1;
-            return Ok(name);
-        }
+        // What it asks with is looked for before anything is loaded.
+        self.identity(cell, documents_sha256)?;
         watch.cell(&cell.name, Some(2 * self.gold.documents.len()));
         let models = Models::made_by(&cell.config, |settings, adapter| pool.get(settings, adapter))?;
         let pipeline = Arc::new(Pipeline::with_models(&cell.config, &models)?);
         // Now also of the files that came from the hub.
-        let identity = Identity::of(cell, documents_sha256, self.settings.corpus.mentions, &self.cache)?;
+        let identity = self.identity(cell, documents_sha256)?;
         let name = cell_name(cell, &identity);
         let path = cell_path(folder, &name);
         // Not in its place before it is whole.
         let partial = cell_path(folder, &format!(".{name}{PARTIAL}"));
         let mut coding = Coding::new(&pipeline, &partial)?;
-        coding.run(self, cell, &models, pool, watch)?;
+        let stages = Stages::new(&cell.config, &identity, &pipeline, &self.cache);
+        coding.run(self, &stages, &models, pool, watch)?;
         let timings = Timings { calls: pool.take_counts(), ..coding.timings() };
         outcome.count(&timings.calls);
         outcome.failed_documents += coding.failures.len();
@@ -232,7 +272,6 @@ impl Run<'_> {
         self.describe(cell, identity, &pipeline, failures, &partial)?;
         remove(&path)?;
         fs::rename(&partial, &path).map_err(|e| Error::write(&path, e))?;
-        outcome.computed += 1;
         Ok(name)
     }
 
@@ -248,7 +287,7 @@ impl Run<'_> {
         let unknown_codes = unknown_codes(self.gold, pipeline);
         let figures = Scored::of(self.gold, predictions(partial)?, &unknown_codes)?.figures(self.settings.resamples);
         write_json(&partial.join(METRICS), &figures)?;
-        let hash = |name: &str| artifact::sha256_of_tree(&partial.join(name), &artifact::sha256_of_file);
+        let hash = |name: &str| sha256(&partial.join(name));
         let manifest = CellManifest {
             name: cell.name.clone(),
             values: cell.values.clone(),
@@ -261,21 +300,11 @@ impl Run<'_> {
             failures,
             predictions_sha256: hash(PREDICTIONS)?,
             brat_sha256: hash(BRAT)?,
+            metrics_sha256: hash(METRICS)?,
+            resamples: self.settings.resamples,
         };
         write_json(&partial.join(MANIFEST), &manifest)
     }
-}
-
-/// Tells whether a folder holds all results of a cell, as they were written; one in which documents failed is tried again.
-fn is_whole(path: &Path, identity: &Identity) -> bool {
-    let is_same = |there: CellFolder| {
-        let predictions = artifact::sha256_of_file(&path.join(PREDICTIONS));
-        there.manifest.identity == *identity
-            && there.manifest.failures.is_empty()
-            && predictions.is_ok_and(|hash| hash == there.manifest.predictions_sha256)
-            && path.join(METRICS).exists()
-    };
-    CellFolder::load(path).is_ok_and(is_same)
 }
 
 /// Counts the cells in a run's folder that are not listed.
@@ -286,10 +315,13 @@ fn unlisted(cells: &Path, listed: &[ListedCell]) -> Result<usize> {
     Ok(entries.flatten().map(|entry| entry.file_name()).filter(|name| !is_listed(name) && !is_partial(name)).count())
 }
 
-/// Removes what a run that was killed left of cells on their way.
-fn sweep(cells: &Path) -> Result<()> {
-    let entries = fs::read_dir(cells).map_err(|e| Error::read(cells, e))?;
-    entries.flatten().filter(|entry| is_partial(&entry.file_name())).try_for_each(|entry| remove(&entry.path()))
+/// Removes what a run that was killed left of cells and files on their way.
+fn sweep(run: &Path) -> Result<()> {
+    let cells = cell_path(run, "");
+    let entries = fs::read_dir(&cells).map_err(|e| Error::read(&cells, e))?;
+    entries.flatten().filter(|entry| is_partial(&entry.file_name())).try_for_each(|entry| remove(&entry.path()))?;
+    artifact::sweep_staged(run);
+    Ok(())
 }
 
 fn is_partial(name: &OsStr) -> bool {

@@ -139,7 +139,7 @@ impl ExperimentSettings {
             what: "experiment",
             path: path.to_owned(),
             line: e.span().map_or(1, |span| line_at(&text, span.start)),
-            expected: "the keys of an experiment".into(),
+            expected: "TOML with the keys of an experiment".into(),
             got: nearest_name(e.message()),
         })?;
         if settings.title.is_empty() {
@@ -186,6 +186,11 @@ impl ExperimentSettings {
                 }
             });
         }
+    }
+
+    /// Returns the memory for the files of language models that are loaded at a time.
+    pub fn memory_bytes(&self) -> u64 {
+        (self.memory_gb * 1e9) as u64
     }
 
     /// Checks the ranges of all values.

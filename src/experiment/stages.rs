@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     cache::{Cache, Key, stage_key},
     gold::GoldDocument,
+    identity::Identity,
     settings::Mentions,
 };
 use crate::{
@@ -32,18 +33,20 @@ pub(super) struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    pub fn new(config: &PipelineConfig, pipeline: &'a Pipeline, cache: &'a Cache) -> Self {
+    /// Keeps what a cell's pipeline makes, which was made from `identity`.
+    pub fn new(config: &PipelineConfig, identity: &Identity, pipeline: &'a Pipeline, cache: &'a Cache) -> Self {
         let prints = pipeline.fingerprints();
-        let named = |stages: &[&str], settings: String| {
+        let named = |stages: &[&str], section: &str, settings: String| {
             let models: Vec<_> = prints.iter().filter(|(stage, _)| stages.contains(stage)).collect();
-            format!("{models:?} {settings}")
+            format!("{models:?} {settings} {}", identity.of_section(section))
         };
         let is_quick = prints.iter().any(|(stage, print)| *stage == "encoder" && print.starts_with(QUICK));
         Self {
             pipeline,
             cache,
-            recogniser: (config.ner.engine == NerEngine::Bert).then(|| named(&["ner"], json(&config.ner))),
-            retrieval: (!is_quick).then(|| named(&["encoder", "index", "catalogue"], json(&config.retrieval))),
+            recogniser: (config.ner.engine == NerEngine::Bert).then(|| named(&["ner"], "ner", json(&config.ner))),
+            retrieval: (!is_quick)
+                .then(|| named(&["encoder", "index", "catalogue"], "retrieval", json(&config.retrieval))),
         }
     }
 

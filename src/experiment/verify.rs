@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{
     compare::{Keep, Side},
-    folder::{BRAT, CellFolder, MANIFEST, METRICS, RunManifest, cell_path, json},
+    folder::{CellFolder, MANIFEST, METRICS, RunManifest, cell_path, json, sha256},
     gold::{Gold, GoldDocument},
-    identity::{Identity, ask_with, prompts},
+    identity::{Identity, ask_with, current_source},
     scored::{PREDICTIONS, Prediction, Scored, predictions},
     settings::Mentions,
 };
@@ -26,6 +26,8 @@ use crate::{
 pub struct Verdict {
     /// What the cell is called.
     pub name: String,
+    /// Why it was not run, if it was not: there is nothing to check.
+    pub not_run: Option<String>,
     /// What is not as it says.
     pub problems: Vec<String>,
     /// What has changed since, and may be why something is coded otherwise now.
@@ -55,14 +57,19 @@ pub fn verify(run: &Path, sample: usize, mut told: impl FnMut(&str)) -> Result<V
     let manifest = RunManifest::load(run)?;
     let gold = Gold::load(run)?;
     let of_run = [
+        (manifest.hash() != manifest.sha256, "the run's manifest was changed: its hash is not that of its content"),
         (gold.sha256() != manifest.documents_sha256, "documents.jsonl is not that of the run"),
         (gold.trained_sha256() != manifest.trained_sha256, "trained.json is not that of the run"),
     ];
     let mut verdicts = Vec::new();
     for listed in &manifest.cells {
-        let Some(folder) = &listed.folder else { continue };
-        told(&listed.name);
         let mut verdict = Verdict { name: listed.name.clone(), ..Verdict::default() };
+        let Some(folder) = &listed.folder else {
+            verdict.not_run = listed.not_run().map(str::to_owned);
+            verdicts.push(verdict);
+            continue;
+        };
+        told(&listed.name);
         verdict.problems.extend(of_run.iter().filter(|(is, _)| *is).map(|(_, told)| (*told).to_owned()));
         let cell = cell_path(run, folder);
         let found = artifact::sha256_of_file(&cell.join(MANIFEST)).ok();
@@ -87,13 +94,8 @@ impl Verdict {
             self.problems.push("its manifest was changed: settings, files or prompts are not those of its hash".into());
         }
         self.notes = changed_since(&manifest.identity, &manifest.pipeline);
-        for (name, expected) in [(PREDICTIONS, &manifest.predictions_sha256), (BRAT, &manifest.brat_sha256)] {
-            match artifact::sha256_of_tree(&path.join(name), &artifact::sha256_of_file) {
-                Ok(found) if found == *expected => {}
-                Ok(_) => self.problems.push(format!("{name} was changed: its hash is not that of the manifest")),
-                Err(error) => self.problems.push(error.to_string()),
-            }
-        }
+        let changed = manifest.changed_files(path).into_iter();
+        self.problems.extend(changed.map(|name| format!("{name} was changed: its hash is not that of the manifest")));
         match figures_differ(cell, gold) {
             Ok(keys) if keys.is_empty() => {}
             Ok(keys) => self.problems.push(format!(
@@ -134,13 +136,19 @@ impl Verdict {
 
 /// Says which files, prompts and program are others now than when a cell was run.
 fn changed_since(identity: &Identity, config: &PipelineConfig) -> Vec<String> {
-    let hash = |path: &Path| artifact::sha256_of_tree(path, &artifact::sha256_of_file).ok();
-    let files = identity.files.iter().filter(|file| hash(Path::new(&file.path)).as_ref() != Some(&file.sha256));
-    let mut notes: Vec<String> = files.map(|file| format!("{} has changed since: {}", file.key, file.path)).collect();
-    let now = prompts(config).unwrap_or_default();
-    let others = identity.prompts.iter().filter(|prompt| !now.contains(prompt));
-    notes.extend(others.map(|prompt| format!("{} has changed since: {}", prompt.key, prompt.name)));
-    if std::env::current_exe().ok().and_then(|program| hash(&program)).as_ref() != Some(&identity.program_sha256) {
+    let hash = |path: &str| sha256(Path::new(path)).ok();
+    let changed = identity.files.iter().filter(|file| hash(&file.path).as_ref() != Some(&file.sha256));
+    let mut notes: Vec<String> = changed.map(|file| format!("{} has changed since: {}", file.key, file.path)).collect();
+    // Prompts that are no file of the settings: built in, or beside a model.
+    let others = identity.prompts.iter().filter(|prompt| identity.files.iter().all(|file| file.key != prompt.key));
+    for prompt in others {
+        let now = current_source(config, &prompt.key);
+        if now.is_none_or(|source| source != prompt.source) {
+            notes.push(format!("{} has changed since: {}", prompt.key, prompt.name));
+        }
+    }
+    if std::env::current_exe().ok().and_then(|program| sha256(&program).ok()).as_ref() != Some(&identity.program_sha256)
+    {
         notes.push("it was coded by another build of noso".into());
     }
     notes

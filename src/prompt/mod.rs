@@ -200,7 +200,7 @@ impl Prompt {
         }
         let prompt = Self { content, origin: origin.to_owned(), source: source.to_owned() };
         for (key, template) in prompt.templates() {
-            template::check(origin, key, template, prompt.task().variables())?;
+            template::check(origin, key, template, prompt.task().variables(), first_line(source, key, template))?;
         }
         prompt.render(&prompt.task().sample(), &[])?;
         Ok(prompt)
@@ -314,6 +314,15 @@ impl Prompt {
     fn fill(&self, key: &str, template: &str, variables: &Map<String, Value>) -> Result<String> {
         template::fill(&self.origin, key, template, variables)
     }
+}
+
+/// Returns the line of a prompt's file on which a template begins, from 1.
+fn first_line(source: &str, key: &str, template: &str) -> usize {
+    let begins = template.lines().next().unwrap_or_default();
+    let is_key = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    let at_key = source.lines().position(is_key).unwrap_or(0);
+    let below = source.lines().skip(at_key).position(|line| line.contains(begins)).unwrap_or(0);
+    at_key + below + 1
 }
 
 fn wrong(origin: &str, reason: String) -> Error {

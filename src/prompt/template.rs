@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 use super::wrong;
 use crate::error::{Error, Result};
 
-/// Checks the syntax of a template and that it uses none but the `known` variables.
-pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str]) -> Result<()> {
+/// Checks the syntax of a template, which begins on a line of its file, and that it uses none but the `known` variables.
+pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str], first_line: usize) -> Result<()> {
+    let place = |line: usize| format!("line {}, `{key}`", first_line + line - 1);
     let environment = environment();
     let template = environment.template_from_named_str(key, source).map_err(|e| {
         let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-        wrong(origin, format!("{}: {}{detail}", place(key, &e), e.kind()))
+        wrong(origin, format!("{}: {}{detail}", place(e.line().unwrap_or(1)), e.kind()))
     })?;
     let globals: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
     let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
@@ -19,7 +20,7 @@ pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str]) -> Re
     unknown.sort_unstable();
     let Some(name) = unknown.first() else { return Ok(()) };
     let line = source.lines().position(|line| mentions(line, name)).map_or(1, |line| line + 1);
-    Err(wrong(origin, format!("`{key}`, line {line}: expected a variable of: {}; got `{name}`", known.join(", "))))
+    Err(wrong(origin, format!("{}: expected a variable of: {}; got `{name}`", place(line), known.join(", "))))
 }
 
 /// Fills a template. Errors name the undefined expression and its line, never a value.
@@ -30,7 +31,7 @@ pub(super) fn fill(origin: &str, key: &str, source: &str, values: &Map<String, V
 }
 
 fn told(origin: &str, key: &str, source: &str, error: &minijinja::Error) -> Error {
-    let place = place(key, error);
+    let place = format!("`{key}`, line {} of the template", error.line().unwrap_or(1));
     let expression = error.range().and_then(|range| source.get(range)).unwrap_or_default().trim();
     let reason = match error.kind() {
         ErrorKind::UndefinedError => format!("{place}: `{expression}` is undefined"),
@@ -38,10 +39,6 @@ fn told(origin: &str, key: &str, source: &str, error: &minijinja::Error) -> Erro
         kind => format!("{place}: {kind} in `{expression}`"),
     };
     wrong(origin, reason)
-}
-
-fn place(key: &str, error: &minijinja::Error) -> String {
-    format!("`{key}`, line {}", error.line().unwrap_or(1))
 }
 
 /// Tells whether `name` stands in `line` as a word.

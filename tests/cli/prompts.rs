@@ -79,7 +79,7 @@ fn what_is_wrong_with_a_prompt_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let unknown = own_prompt(folder.path(), "extract", "{{ text }}\n{{ candidates }}");
     for (args, told) in [
-        (vec!["show", &unknown], "own.toml`: `user`, line 2: expected a variable of: text; got `candidates`"),
+        (vec!["show", &unknown], "own.toml`: line 8, `user`: expected a variable of: text; got `candidates`"),
         (vec!["show", "no-such"], "prompt `no-such`: expected a file, or a built-in one of: ner-ru, ner-en"),
         (vec!["show", "ner-ru", "--mention", "ушиб"], "--mention has no place in ner-ru: it asks to extract"),
         (vec!["show", "ner-ru", "--candidate", "S80=ушиб"], "--candidate has no place in ner-ru: it asks to extract"),

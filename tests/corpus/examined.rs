@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use assert_cmd::Command;
-use predicates::str::contains;
+use predicates::{prelude::PredicateBooleanExt, str::contains};
 use serde_json::Value;
 
 use crate::annotated::record;
@@ -51,6 +51,17 @@ fn annotators_are_compared_and_what_two_say_is_merged() {
     record(&of("d"), "9", "ОРВИ", &[("ОРВИ", "J06.9")]);
     noso(folder.path(), &["agreement", "a", "d"]).code(1).stderr(contains("no record that two of them have"));
     noso(folder.path(), &["agreement", "a"]).failure();
+    noso(folder.path(), &["agreement", "a", "./a"]).code(1).stderr(contains("one twice"));
+    // A record without its text, or with another one, cannot be merged: no vote is lost.
+    record(&of("e"), "1", "ИБС. Гастрит", &[("ИБС", "I25.9")]);
+    record(&of("e"), "2", "ОРВИ", &[("ОРВИ", "???")]);
+    fs::remove_file(of("e").join("2.txt")).unwrap();
+    let run = noso(folder.path(), &["agreement", "a", "b", "e", "--merge", "fewer"]).code(2);
+    run.stderr(
+        contains("record 1: annotators have different texts")
+            .and(contains("record 2: a text is missing"))
+            .and(contains("1 codes are no codes")),
+    );
 }
 
 #[test]

@@ -100,6 +100,15 @@ fn wrong_files_and_huge_grids_are_refused_and_a_missing_model_stops_only_its_cel
             .and(contains("1 cells computed, 0 there before, 2 could not be run")),
     );
     noso(folder.path(), &["run", "rows.toml", "--dry-run"]).assert().code(2).stdout(contains("missing: cannot be run"));
+    noso(folder.path(), &["verify", "runs/rows"])
+        .assert()
+        .success()
+        .stdout(contains("missing: not run: failed to read"));
+    noso(folder.path(), &["report", "runs/rows"]).assert().success();
+    let page = fs::read_to_string(folder.path().join("runs/rows/report.html")).unwrap();
+    assert!(page.contains("missing was not run: failed to read nowhere.bin"));
+    let told = noso(folder.path(), &["compare", "runs/rows"]).assert().code(1);
+    told.stderr(contains("nothing to compare: one cell").and(contains("missing was not run")));
 }
 
 #[test]
@@ -179,6 +188,25 @@ fn verify_finds_what_was_changed_by_hand() {
     changed("metrics.json", "\"mentions\": ", "\"mentions\": 1", "says otherwise than the predictions: mentions");
     changed("manifest.json", "\"candidates\": 15", "\"candidates\": 14", "its manifest was changed");
     changed("manifest.json", "\"name\": \"default\"", "\"name\": \"other\"", "its manifest was changed");
+    let run_manifest = folder.path().join("runs/grid/manifest.json");
+    let before = fs::read_to_string(&run_manifest).unwrap();
+    fs::write(&run_manifest, before.replacen("\"role\": \"tune\"", "\"role\": \"dev\"", 1)).unwrap();
+    verify().code(2).stdout(contains("the run's manifest was changed"));
+    fs::write(&run_manifest, before).unwrap();
+    verify().success();
+    // What is not as it was written is no result: it is made again.
+    let remade = |name: &str, from: &str, to: &str| {
+        let before = fs::read_to_string(cell.join(name)).unwrap();
+        fs::write(cell.join(name), before.replacen(from, to, 1)).unwrap();
+        noso(folder.path(), &["run", "grid.toml"]).assert().success().stderr(contains("1 cells computed"));
+        assert!(fs::read_to_string(cell.join(name)).unwrap() == before, "{name}");
+        verify().success();
+    };
+    remade("metrics.json", "\"mentions\": ", "\"mentions\": 1");
+    remade("brat/1.ann", "I25", "I26");
+    remade("manifest.json", "\"name\": \"default\"", "\"name\": \"other\"");
+    file(folder.path(), "grid.toml", "resamples = 300\n[corpus]\ngold = 'notes'");
+    noso(folder.path(), &["run", "grid.toml"]).assert().success().stderr(contains("1 cells computed"));
     verify().success();
     // A file that has changed since is named.
     fs::write(folder.path().join("list.tsv"), "ИБС\tишемическая болезнь сердца\n").unwrap();

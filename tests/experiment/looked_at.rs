@@ -69,7 +69,8 @@ fn two_cells_are_shown_side_by_side() {
     };
     prompt(&["diff", "runs/grid", "=0.0", "=0.0"]).code(1).stderr(contains("min_confidence=0.0 twice"));
     let diff = prompt(&["diff", "runs/grid", "0.0", "1.0", "--shown", "2"]).success();
-    diff.stdout(contains("0 better with B").and(contains("no code")).and(contains("worse (-")));
+    // Where no code was right, giving none is better: fewer are wrong.
+    diff.stdout(contains("1 better with B, 5 worse, 0 neither").and(contains("no code")).and(contains("worse (F1 -")));
     prompt(&["diff", "runs/grid", "0.0", "none such"]).code(1).stderr(contains("min_confidence=1.0"));
 
     file(

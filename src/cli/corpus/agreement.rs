@@ -17,13 +17,16 @@ use crate::{
         brat::{self, read_raw},
     },
     data::{AnnotatedDocument, Coded, Coding, DecidedBy, Document, Entity, Match, Mention},
-    error::{Error, Result},
+    error::{Error, Result, check_setting},
     eval::{
         agreement::{Agreement, Given, merge},
         metrics::Matching,
     },
     experiment::written,
 };
+
+/// What an annotator marked, by record: first character, one past the last, and the code.
+type Marked = BTreeMap<String, Vec<(i64, i64, String)>>;
 
 /// Records that are named where an annotator lacks some.
 const NAMED: usize = 5;
@@ -55,21 +58,24 @@ pub struct Args {
     format: Format,
 }
 
-/// Prints the figures to stdout, and to stderr which records an annotator lacks.
+/// Prints the figures to stdout, and to stderr which records an annotator lacks and which codes are none.
 ///
 /// # Errors
-/// If a folder cannot be read or holds no `.ann` file, or no record is in two of them.
+/// If a folder is named twice, cannot be read or holds no `.ann` file, or no record is in two of them.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let corpora = args.annotators.iter().map(|folder| Ok(read_raw(folder)?.documents)).collect::<Result<Vec<_>>>()?;
     let texts = args.merge.as_ref().map(|_| args.annotators.iter().map(|folder| annotated(folder)).collect());
     let texts: Option<Vec<_>> = texts.transpose()?;
+    let folders: BTreeSet<_> = args.annotators.iter().map(|folder| folder.canonicalize().ok()).collect();
+    check_setting(folders.len() == args.annotators.len(), "annotators", "a folder of its own for each", "one twice")?;
+    tell_unknown(&args.annotators, &corpora);
     let ids: BTreeSet<&String> = corpora.iter().flat_map(BTreeMap::keys).collect();
     let mut is_whole = true;
     for (folder, corpus) in args.annotators.iter().zip(&corpora) {
         is_whole &= tell_lacking(folder, ids.iter().filter(|id| !corpus.contains_key(**id)));
     }
     let found = [Matching::Strict, Matching::Relaxed].map(|matching| {
-        let given = |corpus: &BTreeMap<String, Vec<(i64, i64, String)>>, id: &String| -> Given<String> {
+        let given = |corpus: &Marked, id: &String| -> Given<String> {
             Some(corpus.get(id)?.iter().map(|(.., code)| matching.key(&canonical(code)).to_owned()).collect())
         };
         let record = |id: &&String| corpora.iter().map(|corpus| given(corpus, id)).collect::<Vec<_>>();
@@ -83,10 +89,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Format::Table => show(table(&strict, &relaxed, &args.annotators))?,
         Format::Json => show(json!({ "codes": strict, "groups": relaxed }))?,
     }
-    if let (Some(folder), Some(corpora)) = (&args.merge, &texts) {
-        write_merged(corpora, folder)?;
+    if let (Some(folder), Some(texts)) = (&args.merge, &texts) {
+        is_whole &= write_merged(&corpora, texts, folder)?;
     }
     Ok(if is_whole { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
+}
+
+/// Counts the codes of each annotator that are none: they are compared as they are written, and not merged.
+fn tell_unknown(annotators: &[PathBuf], corpora: &[Marked]) {
+    for (folder, corpus) in annotators.iter().zip(corpora) {
+        let unknown = corpus.values().flatten().filter(|(.., code)| brat::parse_code(code).is_none()).count();
+        if unknown > 0 {
+            eprintln!("warning: {}: {unknown} codes are no codes of ICD-10: compared as written", folder.display());
+        }
+    }
 }
 
 /// Writes a code as the classification does, if it is one.
@@ -138,26 +154,35 @@ fn table(strict: &Agreement, relaxed: &Agreement, annotators: &[PathBuf]) -> Tab
     written::table(&["", "codes", "groups"], rows)
 }
 
-/// Writes a brat folder of the codes that at least two annotators gave.
-fn write_merged(corpora: &[BTreeMap<String, AnnotatedDocument>], folder: &Path) -> anyhow::Result<()> {
+/// Writes a brat folder of the codes that at least two annotators gave; tells whether it holds every record of two or more. `texts` are those
+/// of `marked` that have a text.
+fn write_merged(
+    marked: &[Marked],
+    texts: &[BTreeMap<String, AnnotatedDocument>],
+    folder: &Path,
+) -> anyhow::Result<bool> {
     let catalog = Arc::new(load_catalog(None)?);
     let lookup =
         Arc::new(move |code: &crate::icd::IcdCode| Some(Entry { row: catalog.row(code)?, title: catalog.title(code) }));
     let options = WriteOptions { format: OutputFormat::Brat, explain: false, resume: false, lookup };
     let mut writer = corpus::create(Some(folder), options)?;
-    let ids: BTreeSet<&String> = corpora.iter().flat_map(BTreeMap::keys).collect();
-    let mut alone = 0;
+    let ids: BTreeSet<&String> = marked.iter().flat_map(BTreeMap::keys).collect();
+    let (mut alone, mut is_whole) = (0, true);
     for id in ids {
-        let of_record: Vec<&AnnotatedDocument> = corpora.iter().filter_map(|corpus| corpus.get(id)).collect();
+        let votes = marked.iter().filter(|corpus| corpus.contains_key(id)).count();
         // What one annotator alone has, no two can agree on.
-        let [first, _, ..] = of_record[..] else {
+        if votes < 2 {
             alone += 1;
             continue;
-        };
-        if let Some(other) = of_record.iter().find(|other| other.document.text != first.document.text) {
-            eprintln!("warning: record {}: annotators have different texts, left out", other.document.id);
-            continue;
         }
+        let of_record: Vec<&AnnotatedDocument> = texts.iter().filter_map(|corpus| corpus.get(id)).collect();
+        let is_one_text = of_record.windows(2).all(|two| two[0].document.text == two[1].document.text);
+        let Some(first) = of_record.first().filter(|_| is_one_text && of_record.len() == votes) else {
+            let why = if is_one_text { "a text is missing" } else { "annotators have different texts" };
+            eprintln!("warning: record {id}: {why}, left out");
+            is_whole = false;
+            continue;
+        };
         let entities: Vec<&[Entity]> = of_record.iter().map(|one| one.entities.as_slice()).collect();
         let codings = merge(&entities).into_iter().map(|entity| coding(&first.document, entity)).collect();
         writer.write(&first.document, &Coded { codings, ..Coded::default() })?;
@@ -166,7 +191,7 @@ fn write_merged(corpora: &[BTreeMap<String, AnnotatedDocument>], folder: &Path) 
     if alone > 0 {
         eprintln!("warning: {}: {alone} records of one annotator alone, left out", folder.display());
     }
-    Ok(())
+    Ok(is_whole)
 }
 
 /// Makes of an annotator's entity what a pipeline would have found.

@@ -8,7 +8,7 @@ use crate::{
     corpus::brat::written_codes,
     data::AnnotatedDocument,
     error::check_setting,
-    eval::consistency::Contradiction,
+    eval::{consistency::Contradiction, leakage::LEAST},
     experiment::{
         audit::{Against, Audit, RARE, Written, frequency},
         bands::{FREQUENCIES, band},
@@ -23,7 +23,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 Reads a brat folder, put right as for training. Words are compared after normalisation (case, punctuation, ё, blanks make no difference).
 
 Said are: the rows of the paper's Table 1; how many codes are rare; codes that the catalogue cannot express; words that are coded in several
-ways, and what that leaves for a system to reach at best; with --against, records that stand in the other corpora, too, or nearly, and how many
+ways, and between which bounds lies what that leaves to reach for a system that knows words alone; with --against, records that stand in the other corpora, too, or nearly, and how many
 mentions and codes were seen there.
 
 Example: what a development split shares with the records that are trained on
@@ -35,7 +35,7 @@ pub struct Args {
     /// Folders of other parts, such as those that are trained on
     #[arg(long, value_name = "DIR")]
     against: Vec<PathBuf>,
-    /// Records are nearly the same that share so much of their letters, 0 to 1
+    /// Records are nearly the same that share so much of their letters, 0.1 to 1
     #[arg(long, value_name = "X", default_value_t = 0.8)]
     similarity: f64,
     /// Draw how often codes occur, as in the paper's Fig. 3
@@ -57,7 +57,7 @@ pub struct Args {
 /// # Errors
 /// If a folder cannot be read or holds no annotation.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    check_setting((0.0..=1.0).contains(&args.similarity), "similarity", "from 0 to 1", args.similarity)?;
+    check_setting((LEAST..=1.0).contains(&args.similarity), "similarity", "from 0.1 to 1", args.similarity)?;
     let corpus = load_annotated(&args.folder)?;
     let others: Vec<AnnotatedDocument> =
         args.against.iter().map(|folder| load_annotated(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
@@ -103,7 +103,8 @@ fn print(audit: &Audit, shown: usize) -> anyhow::Result<()> {
         ("… with several codes, with several groups".into(), format!("{codes}, {groups}")),
         ("mentions whose words occur again".into(), whole(of.repeated)),
         ("… agree with another of the same words: codes, groups".into(), both(of.agreement)),
-        ("… are coded as most others of the same words: codes, groups".into(), both(of.ceiling)),
+        ("… are coded as most others of the same words: codes, groups".into(), both(of.majority_of_others)),
+        ("… as most of the same words, themselves included".into(), both(of.majority)),
     ]);
     if let Some(against) = &audit.against {
         let share = |part: usize, all: usize| format!("{part} ({:.1} %)", 100.0 * part as f64 / all.max(1) as f64);

@@ -4,9 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 
-use super::warning_of_choosing;
 use crate::{
-    cli::{DONE, Format, show},
+    cli::{DONE, Format, show, warn},
     experiment::compare::{Comparison, Keep, Sides},
 };
 
@@ -35,7 +34,7 @@ pub struct Args {
     format: Format,
 }
 
-/// Prints the comparison to stdout, and to stderr if pipelines are chosen on documents that are there to report on.
+/// Prints the comparison to stdout, and to stderr what is to be told beside it.
 ///
 /// # Errors
 /// If a run cannot be read, or they are on different documents.
@@ -44,6 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(name) = &args.baseline {
         sides.put_first(name)?;
     }
+    warn(&sides.warnings);
     if sides.sides.len() < 2 {
         bail!("nothing to compare: one cell (name a run of several, or several runs)");
     }
@@ -51,9 +51,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Table => show(&comparison)?,
         Format::Json => show(serde_json::to_string_pretty(&comparison)?)?,
-    }
-    if let Some(warning) = sides.scored_on_dev.and_then(warning_of_choosing) {
-        eprintln!("{warning}");
     }
     Ok(DONE)
 }

@@ -32,15 +32,6 @@ enum Action {
     Verify(verify::Args),
 }
 
-/// Returns what to say of so many pipelines that were scored on documents which are there to report on.
-fn warning_of_choosing(scored: usize) -> Option<String> {
-    let warning = format!(
-        "warning: {scored} different pipelines were scored on these documents so far. Whoever takes the best of them overrates it: choose on \
-         a tune split (corpus.role), and report that one choice here"
-    );
-    (scored > 1).then_some(warning)
-}
-
 /// Runs one of them.
 ///
 /// # Errors

@@ -10,12 +10,13 @@ use std::{
 
 use anyhow::bail;
 
-use super::{progress::Progress, warning_of_choosing};
+use super::progress::Progress;
 use crate::{
     cli::{DONE, FINISHED_WITH_FAILURES, manifest::machine, show},
     experiment::{
         cache::Cache,
         cells::{Cell, cells, count},
+        compare::warning_of_choosing,
         gold::Gold,
         leaderboard::leaderboard,
         plan::{Plan, Planned},
@@ -53,6 +54,9 @@ Answers of language models are kept by the content of the question, so that a ch
 killed goes on where it was: start it again. Texts and answers lie in the run's folder and in the cache; keep both where patients' texts may
 lie.
 
+A dry run says what would be asked and how long it would take. Of each kind of question that was never asked it asks four, to learn that; their
+answers are kept.
+
 Example
 
   noso experiment run prompts.toml --output runs/prompts")]
@@ -78,7 +82,7 @@ pub struct Args {
     /// Ask the small model that ships in place of every language model: shows that an experiment runs, not what its models can do
     #[arg(long)]
     stand_in: bool,
-    /// Say what would be computed, with how many questions, in what time; compute nothing
+    /// Say what would be computed, with how many questions, in what time; compute no cell
     #[arg(long)]
     dry_run: bool,
     /// Run a huge grid without asking
@@ -122,7 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         show(leaderboard(folder)?)?;
         tell(&outcome, folder);
         if let Some(warning) = outcome.scored_on_dev.and_then(warning_of_choosing) {
-            eprintln!("{warning}");
+            eprintln!("warning: {warning}");
         }
         is_whole &= outcome.failed == 0 && outcome.failed_documents == 0 && !outcome.interrupted;
         if outcome.interrupted {

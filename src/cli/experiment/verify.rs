@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut is_good = true;
     for run in &args.runs {
         let verdicts = verify(run, args.sample, |cell| eprintln!("checking {cell}"))?;
-        if verdicts.is_empty() {
+        if verdicts.iter().all(|verdict| verdict.not_run.is_some()) {
             bail!("{}: no cell was run to its end; start the run again", run.display());
         }
         for verdict in &verdicts {
@@ -50,7 +50,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(verdict: &Verdict) -> crate::Result<()> {
-    let Verdict { name, problems, notes, replayed, changed_documents, asked, flipped_answers } = verdict;
+    let Verdict { name, not_run, problems, notes, replayed, changed_documents, asked, flipped_answers } = verdict;
+    if let Some(why) = not_run {
+        return show(format!("{name}: not run: {why}"));
+    }
     let word = if verdict.is_good() { "good" } else { "differs" };
     let questions = if *asked > 0 { format!(", {flipped_answers} of {asked} answers flipped") } else { String::new() };
     show(format!("{name}: {word}; {changed_documents} of {replayed} documents coded otherwise{questions}"))?;

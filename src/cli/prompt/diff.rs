@@ -1,9 +1,9 @@
 //! `noso prompt diff`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{cmp::Ordering, path::PathBuf, process::ExitCode};
 
 use crate::{
-    cli::{DONE, show},
+    cli::{DONE, show, warn},
     data::Exchange,
     experiment::{
         compare::{Change, Keep, Place, Side, Sides, changes},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Cells are given by their names, or by words that only one name has. A document is better where the F1 of its codes is higher, or, where that is
-the same, the F1 of its spans with codes. Documents whose F1 changed most come first.
+the same (such as 0), fewer codes are missed or extra; where the codes are as good, the same of its spans with codes. Documents whose F1 changed most come first.
 
 Example: a prompt of one's own against the built-in one, in the run of an experiment with both
 
@@ -42,9 +42,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut sides = Sides::load(&[&args.run], Keep::All)?;
     sides.keep_two([&args.a, &args.b])?;
+    warn(&sides.warnings);
     let changes = changes(&sides);
-    let count = |is: fn(f64) -> bool| changes.iter().filter(|change| is(change.gain)).count();
-    let (better, worse) = (count(|gain| gain > 0.0), count(|gain| gain < 0.0));
+    let count = |verdict: Ordering| changes.iter().filter(|change| change.verdict() == verdict).count();
+    let (better, worse) = (count(Ordering::Greater), count(Ordering::Less));
     let [a, b, ..] = &sides.sides[..] else { return Ok(DONE) };
     show(format!("A: {}\nB: {}", a.name, b.name))?;
     let (all, same) = (sides.gold.documents.len(), changes.len() - better - worse);
@@ -66,12 +67,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn show_document(sides: &Sides, change: &Change) -> crate::Result<()> {
     let document = &sides.gold.documents[change.document];
-    let word = match change.gain {
-        gain if gain > 0.0 => "better",
-        gain if gain < 0.0 => "worse",
-        _ => "neither better nor worse",
+    let word = match change.verdict() {
+        Ordering::Greater => "better",
+        Ordering::Less => "worse",
+        Ordering::Equal => "neither better nor worse",
     };
-    show(format!("\ndocument {}: {word} ({:+.3})\n{}", document.id, change.gain, document.text.trim()))?;
+    let by = format!("F1 {:+.3}, errors {:+}", change.gain, -change.fewer_errors);
+    show(format!("\ndocument {}: {word} ({by})\n{}", document.id, document.text.trim()))?;
     let row = |place: &Place| {
         let marked = |code: &Option<String>| match code {
             None => "–".to_owned(),

@@ -36,6 +36,8 @@ pub(super) struct Args {
 /// If the model's tokenizer or chat template cannot be read. A prompt that cannot be loaded is a finding.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut is_clean = true;
+    #[cfg(feature = "neural")]
+    let model = Model::load(args.model.as_deref())?;
     for name in &args.prompts {
         let found = Prompt::load(name).and_then(|prompt| Ok((lint(&prompt)?, prompt)));
         let (findings, prompt) = match found {
@@ -51,28 +53,44 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             show(format!("{name}:{}: {}: {}", finding.line, finding.level, finding.message))?;
         }
         #[cfg(feature = "neural")]
-        tell_length(&prompt, name, args.model.as_deref())?;
+        if let Some(model) = &model {
+            model.tell_length(&prompt, name)?;
+        }
         #[cfg(not(feature = "neural"))]
         let _ = prompt;
     }
     Ok(if is_clean { DONE } else { ExitCode::from(FINISHED_WITH_FAILURES) })
 }
 
-/// Says how many tokens a question has, as the model's own template writes it.
+/// A model's tokenizer and chat template.
 #[cfg(feature = "neural")]
-fn tell_length(prompt: &Prompt, name: &str, model: Option<&str>) -> anyhow::Result<()> {
-    use crate::llm::chat::Chat;
+struct Model {
+    name: String,
+    chat: crate::llm::chat::Chat,
+}
 
-    let Some(folder) = model.map(str::to_owned).map_or_else(shipped, |model| Ok(Some(model)))? else { return Ok(()) };
-    let path = crate::llm::hub::on_this_machine(&folder)?;
-    let chat = Chat::load(&path)?;
-    let asked = ShowArgs { prompt: name.to_owned(), text: None, mention: None, candidate: Vec::new() };
-    let messages = prompt.render(&asked.variables(prompt)?, &[])?;
-    let tokens = chat.prompt(&messages)?.len();
-    let system = if chat.takes_system() { "" } else { "; it takes no system turn, whose words open the user’s" };
-    let model = path.file_name().unwrap_or_default().to_string_lossy();
-    show(format!("{name}: a sample question has {tokens} tokens in the chat template of {model}{system}"))?;
-    Ok(())
+#[cfg(feature = "neural")]
+impl Model {
+    /// Reads those of a model, else of the one that ships, if there is one.
+    fn load(model: Option<&str>) -> crate::Result<Option<Self>> {
+        let Some(folder) = model.map(str::to_owned).map_or_else(shipped, |model| Ok(Some(model)))? else {
+            return Ok(None);
+        };
+        let path = crate::llm::hub::on_this_machine(&folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Some(Self { name, chat: crate::llm::chat::Chat::load(&path)? }))
+    }
+
+    /// Says how many tokens a question has, as the model's own template writes it.
+    fn tell_length(&self, prompt: &Prompt, name: &str) -> anyhow::Result<()> {
+        let asked = ShowArgs { prompt: name.to_owned(), text: None, mention: None, candidate: Vec::new() };
+        let messages = prompt.render(&asked.variables(prompt)?, &[])?;
+        let tokens = self.chat.prompt(&messages)?.len();
+        let system =
+            if self.chat.takes_system() { "" } else { "; it takes no system turn, whose words open the user’s" };
+        show(format!("{name}: a sample question has {tokens} tokens in the chat template of {}{system}", self.name))?;
+        Ok(())
+    }
 }
 
 /// Returns the folder of the model that ships.

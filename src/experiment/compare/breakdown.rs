@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::Side;
 use crate::{
     eval::{
-        bootstrap::{Bootstrap, Difference},
-        metrics::{Annotation, DocumentCounts, Figures, Matching, Metrics},
+        bootstrap::{Bootstrap, Difference, Interval},
+        metrics::{Annotation, Counts, DocumentCounts, Figures, Matching, Metrics},
     },
     experiment::{
         bands::{band, of_code},
@@ -42,8 +42,10 @@ pub struct Group {
     pub gold: usize,
     /// F1 of each cell.
     pub f1: Vec<f64>,
-    /// Difference of each cell but the first from the first.
+    /// Difference of each cell but the first from the first, over the documents that have any of the group.
     pub differences: Vec<Difference>,
+    /// Documents in which each cell but the first differs from the first: of a few nothing can be told.
+    pub changed_documents: Vec<usize>,
 }
 
 /// A task whose F1 is compared.
@@ -71,6 +73,13 @@ impl Task {
         match self {
             Self::Codes => figures.code_assignment.f1,
             Self::Linking => figures.ner_linking.f1,
+        }
+    }
+
+    fn counts(self, counts: &DocumentCounts) -> Counts {
+        match self {
+            Self::Codes => counts.code_assignment,
+            Self::Linking => counts.ner_linking,
         }
     }
 }
@@ -113,17 +122,27 @@ fn groups(gold: &Gold, sides: &[Side], task: Task, sort: &Sort<'_>, resamples: u
     }
     let of_group = |(place, name): (usize, String)| {
         let counts: Vec<Vec<DocumentCounts>> = sides.iter().map(|side| counts(gold, side, place, sort)).collect();
-        let gold = Metrics::of(&counts[0]).counts;
-        let gold = if task == Task::Codes { gold.code_assignment } else { gold.ner_linking };
+        let gold = task.counts(&Metrics::of(&counts[0]).counts);
+        let pairs = |other: &Vec<DocumentCounts>| -> Vec<(DocumentCounts, DocumentCounts)> {
+            let has_any = |(first, other): &(DocumentCounts, DocumentCounts)| {
+                [first, other].into_iter().any(|counts| *counts != DocumentCounts::default())
+            };
+            counts[0].iter().copied().zip(other.iter().copied()).filter(has_any).collect()
+        };
         let difference = |other: &Vec<DocumentCounts>| {
-            let pairs: Vec<_> = counts[0].iter().copied().zip(other.iter().copied()).collect();
-            Some(task.f1(Bootstrap::new(resamples).difference(&pairs)?))
+            let nothing = Difference { value: 0.0, interval: Interval { lower: 0.0, upper: 0.0 } };
+            let found = Bootstrap::new(resamples).difference(&pairs(other));
+            found.map_or(nothing, |found| task.f1(found))
+        };
+        let changed = |other: &Vec<DocumentCounts>| {
+            pairs(other).iter().filter(|(first, other)| task.counts(first) != task.counts(other)).count()
         };
         Group {
             name,
             gold: gold.true_positives + gold.false_negatives,
             f1: counts.iter().map(|counts| task.f1(Metrics::of(counts).figures())).collect(),
-            differences: counts.iter().skip(1).filter_map(difference).collect(),
+            differences: counts.iter().skip(1).map(difference).collect(),
+            changed_documents: counts.iter().skip(1).map(changed).collect(),
         }
     };
     names.into_iter().map(of_group).collect()

@@ -1,6 +1,6 @@
 //! Documents that two cells code otherwise: the cells come in, the documents leave, those first whose result changed most.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{Side, Sides};
 use crate::{
@@ -13,8 +13,10 @@ use crate::{
 pub struct Change {
     /// Its number among the documents.
     pub document: usize,
-    /// F1 of its codes under the second cell less that under the first; of spans with codes where that is the same.
+    /// F1 of its codes under the second cell less that under the first; of spans with codes where the codes are as good.
     pub gain: f64,
+    /// Missed and extra ones that the second cell has fewer than the first, of the same: where no code is right, F1 is 0 whatever is wrong.
+    pub fewer_errors: i64,
     /// Every place that gold or a cell marks, in text order.
     pub places: Vec<Place>,
 }
@@ -38,21 +40,32 @@ pub fn changes(sides: &Sides) -> Vec<Change> {
     let change = |document: usize| {
         let places = places(sides, document, [first, second]);
         let differs = places.iter().any(|place| place.codes[0] != place.codes[1]);
-        differs.then(|| Change {
-            document,
-            gain: gain(&first.scored.strict[document], &second.scored.strict[document]),
-            places,
-        })
+        let (gain, fewer_errors) = gain(&first.scored.strict[document], &second.scored.strict[document]);
+        differs.then_some(Change { document, gain, fewer_errors, places })
     };
     let mut changes: Vec<Change> = (0..sides.gold.documents.len()).filter_map(change).collect();
-    changes.sort_by(|a, b| b.gain.abs().total_cmp(&a.gain.abs()).then(a.document.cmp(&b.document)));
+    changes.sort_by(|a, b| {
+        let by = |change: &Change| (change.gain.abs(), change.fewer_errors.abs());
+        by(b).0.total_cmp(&by(a).0).then(by(b).1.cmp(&by(a).1)).then(a.document.cmp(&b.document))
+    });
     changes
 }
 
-fn gain(before: &DocumentCounts, after: &DocumentCounts) -> f64 {
-    let by = |of: fn(&DocumentCounts) -> Counts| of(after).score().f1 - of(before).score().f1;
+impl Change {
+    /// Tells whether the second cell does better (greater), worse, or neither.
+    pub fn verdict(&self) -> Ordering {
+        self.gain.partial_cmp(&0.0).unwrap_or(Ordering::Equal).then(self.fewer_errors.cmp(&0))
+    }
+}
+
+/// Returns by how much F1 is higher, and how many errors fewer there are, in codes, or where these are as good, in spans with codes.
+fn gain(before: &DocumentCounts, after: &DocumentCounts) -> (f64, i64) {
+    let errors = |counts: Counts| (counts.false_positives + counts.false_negatives) as i64;
+    let by = |of: fn(&DocumentCounts) -> Counts| {
+        (of(after).score().f1 - of(before).score().f1, errors(of(before)) - errors(of(after)))
+    };
     match by(|counts| counts.code_assignment) {
-        0.0 => by(|counts| counts.ner_linking),
+        (0.0, 0) => by(|counts| counts.ner_linking),
         gain => gain,
     }
 }

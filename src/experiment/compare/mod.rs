@@ -83,8 +83,8 @@ pub struct Sides {
     pub gold: Gold,
     /// The cells, the baseline first.
     pub sides: Vec<Side>,
-    /// Different pipelines that were scored on these documents when the last of the runs was done, where they are there to report on.
-    pub scored_on_dev: Option<usize>,
+    /// What is to be told beside them.
+    pub warnings: Vec<String>,
 }
 
 impl Sides {
@@ -93,14 +93,11 @@ impl Sides {
     /// # Errors
     /// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if they are on different documents.
     pub fn load<P: AsRef<Path>>(paths: &[P], keep: Keep) -> Result<Self> {
-        let (run, cells) = cells_of(paths)?;
+        let Found { run, cells, warnings } = Found::of(paths)?;
         let gold = Gold::load(&run)?;
         let side = |(name, cell)| Side::load(name, cell, &gold, keep);
-        let sides = cells.into_iter().map(side).collect::<Result<Vec<Side>>>()?;
-        let runs = sides.iter().map(|side| side.cell.run()).collect::<BTreeSet<_>>();
-        let scored = runs.into_iter().map(|run| Ok(RunManifest::load(run)?.scored_on_dev));
-        let scored_on_dev = scored.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
-        Ok(Self { gold, sides, scored_on_dev })
+        let sides = cells.into_iter().map(side).collect::<Result<_>>()?;
+        Ok(Self { gold, sides, warnings })
     }
 
     /// Makes a cell the baseline: the one of this name, or the only one whose name holds these words.
@@ -149,20 +146,56 @@ impl Sides {
     }
 }
 
-/// Lists the cells of runs, and single cells, each with a name that tells it from the others; also returns a run with their documents.
-///
-/// # Errors
-/// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if there is none, or they are on different documents.
-pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(String, CellFolder)>)> {
-    let mut cells: Vec<CellFolder> = Vec::new();
-    for path in paths.iter().map(AsRef::as_ref) {
-        match path.join(super::gold::DOCUMENTS).exists() {
-            true => cells.extend(RunManifest::load(path)?.cells(path)?),
-            false => cells.push(CellFolder::load(path)?),
+/// Cells that results are read from.
+pub(super) struct Found {
+    /// A run with their documents.
+    pub run: PathBuf,
+    /// The cells, each with a name that tells it from the others.
+    pub cells: Vec<(String, CellFolder)>,
+    /// Which cells of the runs are missing, and whether pipelines are chosen on documents that are there to report on.
+    pub warnings: Vec<String>,
+}
+
+impl Found {
+    /// Finds the cells of runs, and single cells.
+    ///
+    /// # Errors
+    /// - [`Error::Read`], [`Error::Parse`] if one is not whole; [`Error::Setting`] if there is none, or they are on different documents.
+    pub fn of<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
+        let (mut cells, mut warnings) = (Vec::new(), Vec::new());
+        for path in paths.iter().map(AsRef::as_ref) {
+            if !path.join(super::gold::DOCUMENTS).exists() {
+                cells.push(CellFolder::load(path)?);
+                continue;
+            }
+            let manifest = RunManifest::load(path)?;
+            cells.extend(manifest.cells(path)?);
+            let missing = manifest.cells.iter().filter_map(|cell| Some((&cell.name, cell.not_run()?)));
+            warnings.extend(missing.map(|(name, why)| format!("{name} was not run: {why}")));
         }
+        let run = on_same_documents(&cells)?;
+        let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
+        let scored = runs.into_iter().map(|run| Ok(RunManifest::load(run)?.scored_on_dev));
+        let scored = scored.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
+        warnings.extend(scored.and_then(warning_of_choosing));
+        Ok(Self { run, cells: named(cells), warnings })
     }
+}
+
+/// Returns what to say of so many pipelines that were scored on documents which are there to report on.
+pub fn warning_of_choosing(scored: usize) -> Option<String> {
+    let warning = format!(
+        "{scored} different pipelines were scored on these documents so far. Whoever takes the best of them overrates it: choose on a tune \
+         split (corpus.role), and report that one choice here"
+    );
+    (scored > 1).then_some(warning)
+}
+
+/// Returns the run of the first of some cells, which must all be on the same documents.
+fn on_same_documents(cells: &[CellFolder]) -> Result<PathBuf> {
     let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-    let first = cells.first().ok_or_else(|| different("a run with cells", "none".into()))?.run().to_owned();
+    let first =
+        cells.first().ok_or_else(|| different("a run with cells that were run", "none".into()))?.run().to_owned();
     let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
     for run in &runs {
         if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
@@ -170,7 +203,12 @@ pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(Str
             return Err(different("runs on the same documents with the same annotation", got));
         }
     }
-    let is_one_run = runs.len() == 1;
+    Ok(first)
+}
+
+/// Names cells so that each is told from the others.
+fn named(cells: Vec<CellFolder>) -> Vec<(String, CellFolder)> {
+    let is_one_run = cells.iter().map(CellFolder::run).collect::<BTreeSet<_>>().len() == 1;
     let named = |cell: CellFolder| {
         let run = cell.run().file_name().unwrap_or_default().to_string_lossy();
         let name = if is_one_run { cell.manifest.name.clone() } else { format!("{run}: {}", cell.manifest.name) };
@@ -184,11 +222,11 @@ pub(super) fn cells_of<P: AsRef<Path>>(paths: &[P]) -> Result<(PathBuf, Vec<(Str
             *name += &format!(" ({})", cell.manifest.identity.sha256.chars().take(8).collect::<String>());
         }
     }
-    Ok((first, cells))
+    cells
 }
 
 fn different(expected: &str, got: String) -> Error {
-    Error::Setting { key: "compare".into(), expected: expected.into(), got }
+    Error::Setting { key: "runs".into(), expected: expected.into(), got }
 }
 
 impl Side {

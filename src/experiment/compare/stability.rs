@@ -15,7 +15,7 @@ pub struct Stability {
     pub axis: String,
     /// Groups of cells that differ in it alone.
     pub groups: usize,
-    /// Cells of a group.
+    /// Cells in these groups.
     pub cells: usize,
     /// Standard deviation of the F1 of code assignment within a group.
     pub f1_deviation: f64,
@@ -59,12 +59,15 @@ fn along(axis: &str, sides: &[Side], f1: &[f64], codes: &[Vec<BTreeSet<&str>>]) 
         let changed: Vec<f64> = pairs.map(changed).collect();
         [variance.sqrt(), most - least, changed.iter().sum::<f64>() / changed.len() as f64]
     };
+    if groups.is_empty() {
+        return None;
+    }
     let all: Vec<[f64; 3]> = groups.iter().map(of_group).collect();
     let mean = |of: usize| all.iter().map(|group| group[of]).sum::<f64>() / all.len() as f64;
     Some(Stability {
         axis: axis.to_owned(),
         groups: groups.len(),
-        cells: groups.first()?.len(),
+        cells: groups.iter().map(Vec::len).sum(),
         f1_deviation: mean(0),
         f1_range: mean(1),
         changed_documents: mean(2),

@@ -35,10 +35,12 @@ impl Display for Comparison {
             f,
             "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds; Holm: over \
              comparisons: {2}. Detectable: the smallest true difference that these documents would have shown in four of five cases, \
-             among so many cells; none where too few differ. Documents: those that differ. *: the interval leaves out 0.",
+             among so many cells; none where too few differ. Documents: those that differ. *: {3} documents or more differ and the interval leaves out 0; of so many groups one in twenty \
+             would by chance.",
             self.resamples,
             self.resamples.min(1000),
             others.len(),
+            least_changed(1),
         )
     }
 }
@@ -135,7 +137,7 @@ fn losses(cells: &[Compared]) -> Table {
     table(&header, cells.iter().map(row))
 }
 
-/// Lays out groups by cells; a star where the interval of the difference leaves out 0.
+/// Lays out groups by cells; a star where enough documents differ and the interval of the difference leaves out 0.
 fn groups(breakdown: &Breakdown, cells: &[Compared]) -> Table {
     let shown = cells.len().min(COLUMNS);
     let mut header = vec![breakdown.by.to_owned(), "gold".to_owned(), "baseline".to_owned()];
@@ -143,8 +145,10 @@ fn groups(breakdown: &Breakdown, cells: &[Compared]) -> Table {
     let row = |group: &Group| {
         let mut row = vec![group.name.clone(), group.gold.to_string()];
         row.extend(group.f1.first().map(|&f1| decimal(f1, 3)));
-        for (&f1, Difference { value, interval }) in group.f1[1..shown].iter().zip(&group.differences) {
-            let star = if interval.lower > 0.0 || interval.upper < 0.0 { "*" } else { "" };
+        let differences = group.differences.iter().zip(&group.changed_documents);
+        for (&f1, (Difference { value, interval }, &changed)) in group.f1[1..shown].iter().zip(differences) {
+            let is_beyond = changed >= least_changed(1) && (interval.lower > 0.0 || interval.upper < 0.0);
+            let star = if is_beyond { "*" } else { "" };
             row.push(format!("{} ({}){star}", decimal(f1, 3), signed(*value, 3)));
         }
         row

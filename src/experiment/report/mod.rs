@@ -22,11 +22,12 @@ use self::{
     seen::{CodeTable, Seen},
 };
 use super::{
-    compare::{TaskFigures, cells_of, tested},
+    compare::{Found, TaskFigures, tested},
     folder::{CellFolder, CellManifest, RunManifest},
     gold::Gold,
     html::html,
     scored::{Prediction, Scored, predictions},
+    settings::Mentions,
 };
 use crate::{
     artifact,
@@ -78,7 +79,7 @@ struct Told {
 /// - [`Error::Read`], [`Error::Parse`] if a run is not whole; [`Error::Setting`] if there is none, or they are on different documents;
 ///   [`Error::Write`]; [`Error::Page`] if a figure cannot be drawn.
 pub fn report<P: AsRef<Path>>(paths: &[P], path: &Path) -> Result<()> {
-    let (run, cells) = cells_of(paths)?;
+    let Found { run, cells, warnings } = Found::of(paths)?;
     let gold = Gold::load(&run)?;
     let failed = |e| Error::write(path, e);
     // The head needs all that the documents say: these go into a file of their own first.
@@ -90,7 +91,7 @@ pub fn report<P: AsRef<Path>>(paths: &[P], path: &Path) -> Result<()> {
         let (scored, seen) = write_cell(number, &cell, &gold, &mut table, &mut blocks, path)?;
         told.push(Told { name, cell, scored, seen });
     }
-    let head = head(&run, &gold, &told, &table)?;
+    let head = head(&run, &gold, &told, &table, &warnings)?;
     let mut blocks = blocks.into_inner().map_err(|e| failed(e.into_error()))?;
     let mut page = artifact::stage_beside(path)?;
     let mut write = || -> io::Result<()> {
@@ -171,6 +172,10 @@ struct Row {
     /// Difference of the F1 of codes from the first row's, its interval, and Holm's p-value.
     against: Option<(f64, Interval, f64)>,
     failed: usize,
+    /// Gold codes that were found, that no catalogue has, that were lost at NER, at retrieval, at re-ranking.
+    losses: [usize; 5],
+    /// Linking accuracy at ranks 1, 5 and 15, of whole codes and of groups.
+    accuracy: Vec<f64>,
     /// Colour of its lines, where it has any.
     color: Option<usize>,
 }
@@ -187,6 +192,9 @@ struct Confusion {
 #[derive(Serialize)]
 struct View<'a> {
     run: &'a RunManifest,
+    warnings: &'a [String],
+    /// Whether gold mentions were linked.
+    is_linking: bool,
     title: &'a str,
     documents: usize,
     gold_codes: usize,
@@ -202,7 +210,7 @@ struct View<'a> {
 }
 
 /// Lays out all that stands before the documents.
-fn head(run: &Path, gold: &Gold, told: &[Told], table: &CodeTable) -> Result<String> {
+fn head(run: &Path, gold: &Gold, told: &[Told], table: &CodeTable, warnings: &[String]) -> Result<String> {
     let manifest = RunManifest::load(run)?;
     let rows = rows(gold, told);
     let drawn: Vec<&Told> = (0..COLORS.len())
@@ -212,6 +220,8 @@ fn head(run: &Path, gold: &Gold, told: &[Told], table: &CodeTable) -> Result<Str
     let best = (0..told.len()).max_by(|&a, &b| rows[a].codes.total_cmp(&rows[b].codes).then(b.cmp(&a))).unwrap_or(0);
     let view = View {
         run: &manifest,
+        warnings,
+        is_linking: manifest.experiment.corpus.mentions == Mentions::Gold,
         title: &manifest.experiment.title,
         documents: gold.documents.len(),
         gold_codes: told.first().map_or(0, |told| {
@@ -252,6 +262,7 @@ fn rows(gold: &Gold, told: &[Told]) -> Vec<Row> {
     rows.map(|(at, ((told, figures), color))| {
         let intervals = Bootstrap::new(resamples).intervals(strict[at]);
         let against = figures.code_assignment.f1.against;
+        let (losses, linking) = (told.scored.all_losses(), told.scored.linking.summary());
         Row {
             name: told.name.clone(),
             ner: figures.ner.f1.value,
@@ -261,6 +272,8 @@ fn rows(gold: &Gold, told: &[Told]) -> Vec<Row> {
             relaxed: f1(relaxed[at]),
             against: against.map(|of| (of.difference.value, of.difference.interval, of.p_holm)),
             failed: told.scored.failed,
+            losses: [losses.found, losses.not_in_catalogue, losses.ner, losses.retrieval, losses.reranking],
+            accuracy: [linking.strict, linking.relaxed].map(|of| [of.at_1, of.at_5, of.at_15]).concat(),
             color,
         }
     })

@@ -87,19 +87,22 @@
     const letters = Array.from(text);
     const right = new Set(gold.map((one) => one[2]));
     const rows = new Map();
-    const row = (from, to, words) => {
-      const key = from + "-" + to;
-      if (!rows.has(key)) rows.set(key, { from, words, gold: [], predicted: [] });
+    const row = (key, from, words) => {
+      if (!rows.has(key)) rows.set(key, { from, words, gold: [], predicted: null });
       return rows.get(key);
     };
-    gold.forEach(([from, to, of]) => row(from, to, letters.slice(from, to).join("")).gold.push(of));
-    mentions.forEach((one) => row(one[0], one[1], one[2]).predicted.push(one));
+    gold.forEach(([from, to, of]) => row(from + "-" + to, from, letters.slice(from, to).join("")).gold.push(of));
+    mentions.forEach((one, place) => {
+      // Of several at one place, or without any, each has a row of its own.
+      const key = one[0] + "-" + one[1];
+      const own = one[0] === null || rows.get(key)?.predicted ? "mention " + place : key;
+      row(own, one[0], one[2]).predicted = one;
+    });
     const head = element("tr", ["words", "gold", "predicted", "confidence", "decided by", "candidates"].map((name) => element("th", name)));
     const body = [...rows.values()].sort((a, b) => a.from - b.from).map(({ words, gold, predicted }) => {
       const cells = [element("td", words), element("td", gold.map(told).join(", ") || "–")];
-      const [one] = predicted;
-      if (!one) return element("tr", [...cells, element("td", "–"), element("td"), element("td"), element("td")]);
-      const [, , , given, sure, by, candidates] = one;
+      if (!predicted) return element("tr", [...cells, element("td", "–"), element("td"), element("td"), element("td")]);
+      const [, , , given, sure, by, candidates] = predicted;
       const list = candidates.map(([of, score]) => element("div", `${told(of)} · ${score}`, right.has(of) ? "right" : ""));
       return element("tr", [
         ...cells,
@@ -175,6 +178,6 @@
     if (of) choose({ cell: meta.best, filter: "", code: of });
   });
   const asked = new URLSearchParams(location.hash.slice(1));
-  const cell = Math.min(Number(asked.get("cell") ?? meta.best) || 0, meta.cells.length - 1);
+  const cell = Math.min(Math.max(Math.trunc(Number(asked.get("cell") ?? meta.best)) || 0, 0), meta.cells.length - 1);
   choose({ cell, filter: asked.get("filter") ?? "", code: asked.get("code") ?? "", page: Number(asked.get("page")) || 0 });
 })();

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
-use mistralrs::Constraint as Grammar;
+use mistralrs::{Constraint as Grammar, best_device};
 use tokio::{runtime::Runtime, sync::Semaphore};
 
 use self::{
@@ -32,7 +32,11 @@ use super::{
     hub::resolve,
     turns::{control_tokens, end_tokens},
 };
-use crate::{config::LlmConfig, data::Message, error::Result};
+use crate::{
+    config::{Device, LlmConfig},
+    data::Message,
+    error::Result,
+};
 
 /// A language model in this process.
 pub struct MistralRs {
@@ -144,7 +148,10 @@ impl Checked {
             (Some(staged), print)
         };
         let quantization = config.quantization.as_deref().unwrap_or("none");
-        let fingerprint = format!("mistralrs-{print}-{:?}-{quantization}", config.dtype).to_lowercase();
+        // What `auto` comes to depends on it.
+        let on_gpu = best_device(config.device == Device::Cpu).is_ok_and(|device| device.is_cuda());
+        let device = if on_gpu { "cuda" } else { "cpu" };
+        let fingerprint = format!("mistralrs-{print}-{device}-{:?}-{quantization}", config.dtype).to_lowercase();
         Ok(Self { path, staged, fingerprint })
     }
 }

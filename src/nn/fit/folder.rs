@@ -55,9 +55,7 @@ impl ModelFolder {
 
     /// Takes away what a run left half written when it was killed; nobody else writes here now.
     fn sweep(&self) {
-        let files = [&self.path, &self.run].into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
-        let is_staged = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with(artifact::STAGED);
-        files.flatten().filter(is_staged).for_each(|file| drop(fs::remove_file(file.path())));
+        [&self.path, &self.run].into_iter().for_each(|folder| artifact::sweep_staged(folder));
     }
 
     /// Returns the model's folder.
