@@ -197,6 +197,7 @@ fn plan(plan: &Plan) -> crate::Result<bool> {
     let Plan { questions, more_questions: [least, most], seconds: [from, to], is_speed_unknown, .. } = plan;
     let time = match is_speed_unknown {
         true => format!("at least {from:.0} s: not all kinds of these questions were timed before"),
+        false if to - from < 1.0 => format!("about {to:.0} s, by earlier questions"),
         false => format!("about {from:.0} to {to:.0} s, by earlier questions"),
     };
     let more = if *most > 0 { format!(", and about {least} to {most} more") } else { String::new() };
