@@ -28,7 +28,7 @@ pub(super) const COLORS: [RGBColor; 6] = [
     RGBColor(120, 170, 220),
 ];
 /// Lengths of their dashes and of the gaps between these, in pixels: of lines that lie on each other each is seen. The first has no gaps.
-const DASHES: [(u32, u32); 6] = [(u32::MAX, 0), (16, 8), (11, 9), (8, 8), (5, 8), (2, 6)];
+const DASHES: [(u32, u32); 6] = [(0, 0), (16, 8), (11, 9), (8, 8), (5, 8), (2, 6)];
 /// Bins of the reliability diagram; one of fewer codes says nothing.
 const BINS: usize = 10;
 const LEAST: usize = 10;
@@ -158,7 +158,11 @@ fn draw(canvas: &Canvas<'_>, x: (Scale, &str), y: (Scale, &str), lines: &[Line],
         chart.draw_series([PathElement::new([(0.0, 0.0), (1.0, 1.0)], FAINT.stroke_width(1))])?;
     }
     for (line, (color, (dash, gap))) in lines.iter().zip(COLORS.into_iter().zip(DASHES)) {
-        chart.draw_series(DashedLineSeries::new(line.clone(), dash, gap, color.stroke_width(3)))?;
+        let style = color.stroke_width(3);
+        match gap {
+            0 => drop(chart.draw_series([PathElement::new(line.clone(), style)])?),
+            _ => drop(chart.draw_series(DashedLineSeries::new(line.clone(), dash, gap, style))?),
+        }
         if line.len() < POINTS / 10 {
             chart.draw_series(line.iter().map(|&point| Circle::new(point, 4, color.filled())))?;
         }
