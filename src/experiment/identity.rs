@@ -58,7 +58,7 @@ impl Identity {
     /// Gathers what a cell is made from; `documents` is the hash of the corpus.
     ///
     /// # Errors
-    /// - [`Error::Read`] if a file cannot be read; [`Error::Prompt`] if there is no such prompt.
+    /// - [`crate::Error::Read`] if a file cannot be read; [`crate::Error::Prompt`] if there is no such prompt.
     pub fn of(cell: &Cell, documents: &str, mentions: Mentions, cache: &Cache) -> Result<Self> {
         let config = serde_json::to_value(&cell.config).unwrap_or_default();
         let mut files = Vec::new();
@@ -150,7 +150,7 @@ fn named_prompts(config: &PipelineConfig) -> impl Iterator<Item = (&'static str,
 /// Has a pipeline ask with prompts as they were, which are written into a folder.
 ///
 /// # Errors
-/// - [`Error::Write`] if that fails.
+/// - [`crate::Error::Write`] if that fails.
 pub(super) fn ask_with(prompts: &[NamedPrompt], config: &mut PipelineConfig, folder: &Path) -> Result<()> {
     for (number, NamedPrompt { key, source, .. }) in prompts.iter().enumerate() {
         let path = folder.join(format!("{number}.toml"));
