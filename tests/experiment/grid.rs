@@ -1,7 +1,15 @@
 //! A grid from its file to a comparison.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
+use noso::experiment::{
+    cache::Cache,
+    cells::cells as cells_of,
+    folder::RunManifest,
+    gold::Gold,
+    run::{Run, RunWatch},
+    settings::ExperimentSettings,
+};
 use predicates::{prelude::PredicateBooleanExt, str::contains};
 use serde_json::Value;
 
@@ -264,4 +272,40 @@ fn threads_and_the_order_of_documents_change_no_prediction() {
     let mut turned = codings("turned", "2");
     turned.reverse();
     assert_eq!(one, turned);
+}
+
+/// Hears nothing, and stops a run before its next cell if it is to.
+struct Stopping(bool);
+
+impl RunWatch for Stopping {
+    fn cell(&mut self, _: &str, _: Option<usize>) {}
+    fn documents(&mut self, _: usize) {}
+    fn warn(&mut self, _: &str) {}
+    fn is_stopped(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_lists_what_was_done_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    notes(&at("notes"), 6);
+    let cache = Arc::new(Cache::open(&at("cache")).unwrap());
+    let run = |candidates: &str, stops: bool| {
+        let text = format!("[corpus]\ngold = 'notes'\n[axes]\nrerank.candidates = {candidates}");
+        file(folder.path(), "grid.toml", &text);
+        let settings = ExperimentSettings::load(&at("grid.toml")).unwrap();
+        let (cells, (gold, _)) = (cells_of(&settings).unwrap(), Gold::of(&settings.corpus).unwrap());
+        let (settings, cells, gold, cache) = (&settings, &cells[..], &gold, cache.clone());
+        let run = Run { settings, cells, gold, cache, machine: "any", stand_in: false };
+        let outcome = run.into_folder(&at("run"), &mut Stopping(stops)).unwrap();
+        let listed = RunManifest::load(&at("run")).unwrap().cells;
+        (outcome, listed.into_iter().map(|cell| cell.folder.is_some()).collect::<Vec<_>>())
+    };
+    assert_eq!(run("[5, 15]", false).1, [true, true]);
+    let (outcome, is_there) = run("[1, 5, 15]", true);
+    assert!(outcome.interrupted && (outcome.computed, outcome.kept) == (0, 2), "{outcome:?}");
+    assert_eq!(is_there, [false, true, true]);
+    assert_eq!(run("[1, 5, 15]", false).1, [true; 3]);
 }

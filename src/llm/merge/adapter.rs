@@ -266,6 +266,7 @@ fn unreadable(folder: &Path, name: &str, error: &std::io::Error) -> String {
         std::io::ErrorKind::NotFound if name == WEIGHTS && old => {
             format!("it holds adapter_model.bin; save it with safe_serialization=True to get {WEIGHTS}")
         }
+        std::io::ErrorKind::NotFound if !folder.exists() => "there is no such folder".into(),
         std::io::ErrorKind::NotFound => format!("the folder holds no {name}"),
         _ => format!("failed to read {name}: {error}"),
     }
