@@ -101,10 +101,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// - [`Error::Write`] if the folder cannot be written.
 pub(crate) fn stage_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    stage_as(STAGED, path)
+}
+
+/// Does the same with another beginning of the name: where a run may be writing its folder, [`sweep_staged`] leaves it alone.
+///
+/// # Errors
+/// - [`Error::Write`] if the folder cannot be written.
+pub(crate) fn stage_as(prefix: &str, path: &Path) -> Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let stage = || {
         std::fs::create_dir_all(folder)?;
-        tempfile::Builder::new().prefix(STAGED).permissions(permissions()).tempfile_in(folder)
+        tempfile::Builder::new().prefix(prefix).permissions(permissions()).tempfile_in(folder)
     };
     stage().map_err(|e| Error::write(path, e))
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     path::{Component, Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::error::{Error, Result};
@@ -47,6 +48,14 @@ pub fn resolve(name: &str, files: &Files) -> Result<PathBuf> {
         },
         _ => failed("there is no such file or folder", files.hint.to_owned()),
     }
+}
+
+/// Whether nothing is downloaded, whatever the environment says.
+static OFFLINE: AtomicBool = AtomicBool::new(false);
+
+/// Has nothing downloaded from here on: a dry run only looks.
+pub fn stay_offline() {
+    OFFLINE.store(true, Ordering::Relaxed);
 }
 
 /// Returns the folder for what Noso makes for itself: `NOSO_HOME`, else `noso` in the user's cache folder.
@@ -115,6 +124,9 @@ fn absent(id: &str, reason: &str, files: &Files) -> Error {
 #[cfg(feature = "llm")]
 fn download(id: &str, files: &Files) -> Result<PathBuf> {
     let failed = |reason: String| absent(id, &reason, files);
+    if OFFLINE.load(Ordering::Relaxed) {
+        return Err(failed("it is not in the cache, and a dry run downloads nothing".into()));
+    }
     if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0") {
         return Err(failed("it is not in the cache, and HF_HUB_OFFLINE is set".into()));
     }

@@ -154,8 +154,6 @@ fn the_whole_pipeline_codes_notes_and_mixes_with_other_engines() {
 
     what_changes_under_its_name_is_noticed(&path);
 
-    what_changes_under_its_name_is_noticed(&path);
-
     // A language model chooses among what the index proposes.
     let first = |request: &noso::llm::Request| -> noso::Result<Answer> { Ok(said(request, "1")) };
     let select: Arc<dyn Generate> = Arc::new(Scripted::new(first));

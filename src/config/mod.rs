@@ -284,7 +284,13 @@ impl PipelineConfig {
                 true => "keys that pipelines/default.toml and llm.toml list",
                 false => "a value as its key takes it",
             };
-            setting(&format!("pipeline {name_or_path}"), expected, &in_words(&nearest_name(e.message())))
+            let got = match e.message().split_once(", expected ") {
+                Some((got, expected)) if got.starts_with("invalid ") => {
+                    format!("{got}, expected {}", in_words(expected))
+                }
+                _ => nearest_name(e.message()),
+            };
+            setting(&format!("pipeline {name_or_path}"), expected, &got)
         })?;
         config.check()?;
         Ok(config)

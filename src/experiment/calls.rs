@@ -60,13 +60,10 @@ impl ModelPool {
     /// Returns a model, checked but not loaded before it is asked.
     ///
     /// # Errors
-    /// Those of [`llm::on_demand`]; [`Error::Cache`]; [`Error::ModelLoad`] if nothing is to be asked and the model would have to be downloaded.
+    /// Those of [`llm::on_demand`]; [`Error::Cache`].
     pub fn get(&mut self, settings: &LlmConfig, adapter: Option<&Path>) -> Result<Arc<dyn Generate>> {
         let name = format!("{} {adapter:?}", serde_json::to_string(settings).unwrap_or_default());
         if !self.made.contains_key(&name) {
-            if self.dry && settings.servers.is_empty() {
-                settings.model.as_deref().map(llm::hub::on_this_machine).transpose()?;
-            }
             let model = llm::on_demand(settings, adapter)?;
             let cached = Cached {
                 // Servers tell a model's name alone: another one may serve other weights under it. In process, another build may answer

@@ -177,6 +177,8 @@ mod tests {
         let text = "set = ['ner.engine=crf']\n[axes]\n'rerank.candidates' = [5, 'x']\n'retrieval.neighbours' = [8]";
         let error = cells(&settings(text)).unwrap_err().to_string();
         assert!(error.contains("`rerank.candidates=\"x\"`") && error.contains("a whole number"), "{error}");
+        let error = cells(&settings("set = ['llm.dtype=f33']")).unwrap_err().to_string();
+        assert!(error.contains("nearest is `f32`"), "{error}");
     }
 
     #[test]

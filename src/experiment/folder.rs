@@ -103,7 +103,7 @@ impl ListedCell {
 
     /// Returns why there are no results, if there are none.
     pub fn not_run(&self) -> Option<&str> {
-        let why = self.failure.as_deref().unwrap_or("the run was stopped before");
+        let why = self.failure.as_deref().unwrap_or("not yet, or the run was stopped");
         self.folder.is_none().then_some(why)
     }
 

@@ -86,6 +86,8 @@ impl Plan {
                 }
             }
         }
+        plan.more_questions[1] = plan.more_questions[1].max(plan.more_questions[0]);
+        plan.seconds[1] = plan.seconds[1].max(plan.seconds[0]);
         Ok(plan)
     }
 
@@ -130,6 +132,8 @@ impl Plan {
             stages.link(&documents, recognised.into_iter().map(|found| found.map(alter)).collect());
             *more = add(likely, pool.take_counts().missing);
         }
+        // Without their last letters, different mentions may be one.
+        more[1] = more[1].max(more[0]);
         Ok(Planned::Computed { questions, more })
     }
 }

@@ -104,6 +104,8 @@ impl Run<'_> {
         let mut manifest = self.manifest(documents_sha256);
         let mut outcome = RunOutcome::default();
         let mut left = self.find_done(folder, &mut manifest, watch, &mut outcome)?;
+        let done = manifest.cells(folder)?;
+        self.note_scored(&mut manifest, &done)?;
         manifest.write(folder)?;
         left.sort_by_cached_key(|&at| serde_json::to_string(&self.cells[at].config.llm).unwrap_or_default());
         let mut pool = ModelPool::new(self.cache.clone(), self.settings.memory_bytes(), false);
@@ -118,6 +120,7 @@ impl Run<'_> {
             match done {
                 Ok(name) => {
                     outcome.computed += 1;
+                    self.note_scored(&mut manifest, &[CellFolder::load(&cell_path(folder, &name))?])?;
                     manifest.cells[at].is_in(folder, name)?;
                     // What is done can be looked at while the others are on their way.
                     manifest.write(folder)?;
@@ -133,11 +136,6 @@ impl Run<'_> {
             }
         }
         outcome.unlisted = unlisted(&cell_path(folder, ""), &manifest.cells)?;
-        let scored = self.scored(&manifest.cells(folder)?)?;
-        if self.settings.corpus.role == Role::Dev {
-            // Another cache may know of fewer.
-            manifest.scored_on_dev = manifest.scored_on_dev.max(Some(scored));
-        }
         outcome.scored_on_dev = manifest.scored_on_dev;
         manifest.write(folder)?;
         Ok(outcome)
@@ -169,12 +167,17 @@ impl Run<'_> {
         Ok(left)
     }
 
-    /// Counts the different pipelines that were scored on these documents, those of some cells included.
-    fn scored(&self, cells: &[CellFolder]) -> Result<usize> {
+    /// Counts the pipelines of some cells among the different ones that were scored on these documents.
+    fn note_scored(&self, manifest: &mut RunManifest, cells: &[CellFolder]) -> Result<()> {
         let choices = cells.iter().map(|CellFolder { manifest, .. }| manifest.identity.choice(&manifest.pipeline));
         // A limit leaves the same first document.
         let corpus = format!("{:x}", Sha256::digest(self.gold.documents.first().map_or("", |document| &document.text)));
-        self.cache.note_scored(&corpus, &choices.collect())
+        let scored = self.cache.note_scored(&corpus, &choices.collect())?;
+        if self.settings.corpus.role == Role::Dev {
+            // Another cache may know of fewer.
+            manifest.scored_on_dev = manifest.scored_on_dev.max(Some(scored));
+        }
+        Ok(())
     }
 
     /// Writes documents and training counts, and holds the folder against what it should be: a run on the same documents, or empty.
@@ -233,6 +236,7 @@ impl Run<'_> {
         };
         let is_same = |CellFolder { manifest, .. }: CellFolder| {
             manifest.identity == *identity
+                && (&manifest.name, &manifest.values, &manifest.row) == (&cell.name, &cell.values, &cell.row)
                 && manifest.failures.is_empty()
                 && manifest.resamples == self.settings.resamples
                 && manifest.changed_files(&path).is_empty()

@@ -321,7 +321,10 @@ fn first_line(source: &str, key: &str, template: &str) -> usize {
     let begins = template.lines().next().unwrap_or_default();
     let is_key = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
     let at_key = source.lines().position(is_key).unwrap_or(0);
-    let below = source.lines().skip(at_key).position(|line| line.contains(begins)).unwrap_or(0);
+    let below = source.lines().skip(at_key).position(|line| line.contains(begins));
+    // With an escape it does not stand in the file as it is.
+    let opens = || source.lines().nth(at_key).is_some_and(|line| line.ends_with("\"\"\"") || line.ends_with("'''"));
+    let below = below.unwrap_or_else(|| usize::from(opens()));
     at_key + below + 1
 }
 

@@ -4,7 +4,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::wrong;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, line_at};
 
 /// Checks the syntax of a template, which begins on a line of its file, and that it uses none but the `known` variables.
 pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str], first_line: usize) -> Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn check(origin: &str, key: &str, source: &str, known: &[&str], first
     unknown.retain(|name| !known.contains(&name.as_str()) && !globals.contains(&name.as_str()));
     unknown.sort_unstable();
     let Some(name) = unknown.first() else { return Ok(()) };
-    let line = source.lines().position(|line| mentions(line, name)).map_or(1, |line| line + 1);
+    let line = line_at(source, use_of(source, name).unwrap_or(0));
     Err(wrong(origin, format!("{}: expected a variable of: {}; got `{name}`", place(line), known.join(", "))))
 }
 
@@ -41,9 +41,15 @@ fn told(origin: &str, key: &str, source: &str, error: &minijinja::Error) -> Erro
     wrong(origin, reason)
 }
 
-/// Tells whether `name` stands in `line` as a word.
-fn mentions(line: &str, name: &str) -> bool {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+/// Returns the first byte of the tag that uses a name; words outside of tags may be the same.
+fn use_of(source: &str, name: &str) -> Option<usize> {
+    let is_used = |tag: &str| tag.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let tags = source.match_indices("{{").chain(source.match_indices("{%"));
+    let uses = tags.filter(|(at, _)| {
+        let end = ["}}", "%}"].iter().filter_map(|close| source[*at..].find(close)).min();
+        is_used(&source[*at..end.map_or(source.len(), |end| at + end)])
+    });
+    uses.map(|(at, _)| at).min()
 }
 
 fn environment() -> Environment<'static> {

@@ -307,5 +307,7 @@ fn a_run_that_is_stopped_lists_what_was_done_before() {
     let (outcome, is_there) = run("[1, 5, 15]", true);
     assert!(outcome.interrupted && (outcome.computed, outcome.kept) == (0, 2), "{outcome:?}");
     assert_eq!(is_there, [false, true, true]);
+    let verified = noso(folder.path(), &["verify", "run", "--sample", "0"]).assert();
+    verified.stdout(contains("candidates=1: not run: not yet"));
     assert_eq!(run("[1, 5, 15]", false).1, [true; 3]);
 }

@@ -79,6 +79,10 @@ fn two_cells_are_shown_side_by_side() {
         "name = 'x'\nversion = 1\nlanguage = 'ru'\ntask = 'select'\nuser = '{{ mentoin }}'",
     );
     prompt(&["lint", "broken.toml"]).code(2).stdout(contains("wrong").and(contains("mentoin")));
+    let user = "\"\"\"\nСлово \\\"mentoin\\\"\nдалее\n{{ mentoin }}\"\"\"";
+    let escaped = format!("name = 'x'\nversion = 1\nlanguage = 'ru'\ntask = 'select'\nuser = {user}");
+    file(folder.path(), "escaped.toml", &escaped);
+    prompt(&["lint", "escaped.toml"]).code(2).stdout(contains("line 8, `user`"));
     let poor = "name = 'x'\nversion = 1\nlanguage = 'ru'\ntask = 'select'\nuser = 'Выберите: {{ mention }}'";
     file(folder.path(), "poor.toml", poor);
     prompt(&["lint", "poor.toml"]).code(2).stdout(contains("poor.toml:5: wrong: `candidates` is never shown"));

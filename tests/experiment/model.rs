@@ -89,7 +89,13 @@ fn a_model_of_the_hub_is_known_by_its_files_and_not_by_its_name() {
     run("1 cells computed");
     // A dry run asks no hub.
     let plan = noso(folder.path(), &["run", "hub.toml", "--dry-run"]).env("HF_HUB_CACHE", at("none")).assert().code(2);
-    plan.stdout(contains("some/model: it is not on this machine"));
+    plan.stdout(contains("some/model: there is no such folder").and(contains("a dry run downloads nothing")));
+    // Nor does it where a download broke off.
+    fs::create_dir_all(at("none/models--some--model/refs")).unwrap();
+    fs::create_dir_all(at("none/models--some--model/snapshots/abc")).unwrap();
+    fs::write(at("none/models--some--model/refs/main"), "abc").unwrap();
+    let plan = noso(folder.path(), &["run", "hub.toml", "--dry-run"]).env("HF_HUB_CACHE", at("none")).assert().code(2);
+    plan.stdout(contains("a dry run downloads nothing"));
 }
 
 /// Copies a folder of files.

@@ -101,6 +101,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if folders.len() < experiments.len() {
         bail!("two experiments have one name, and would be written to one folder: run them with an --output each");
     }
+    if args.dry_run {
+        crate::hub::stay_offline();
+    }
     let all: usize = experiments.iter().map(|(settings, _)| count(settings)).sum();
     if all > UNASKED_CELLS && !args.yes && !args.dry_run && !is_confirmed(all)? {
         bail!("nothing was run: {all} cells (give --yes to run them, --dry-run to see what they would cost)");

@@ -173,6 +173,10 @@ impl Found {
             let missing = manifest.cells.iter().filter_map(|cell| Some((&cell.name, cell.not_run()?)));
             warnings.extend(missing.map(|(name, why)| format!("{name} was not run: {why}")));
         }
+        if cells.is_empty() {
+            let got = warnings.into_iter().next().unwrap_or_else(|| "none".into());
+            return Err(different("a run with cells that were run", got));
+        }
         let run = on_same_documents(&cells)?;
         let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
         let scored = runs.into_iter().map(|run| Ok(RunManifest::load(run)?.scored_on_dev));
@@ -194,8 +198,7 @@ pub fn warning_of_choosing(scored: usize) -> Option<String> {
 /// Returns the run of the first of some cells, which must all be on the same documents.
 fn on_same_documents(cells: &[CellFolder]) -> Result<PathBuf> {
     let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-    let first =
-        cells.first().ok_or_else(|| different("a run with cells that were run", "none".into()))?.run().to_owned();
+    let first = cells.first().map_or(Path::new("."), CellFolder::run).to_owned();
     let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
     for run in &runs {
         if RunManifest::load(run)?.documents_sha256 != documents_sha256 {

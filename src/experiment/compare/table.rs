@@ -33,7 +33,7 @@ impl Display for Comparison {
         }
         write!(
             f,
-            "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds; Holm: over \
+            "\nIntervals: paired bootstrap over documents, {0} resamples (groups: {1}). p: paired permutation test, {0} rounds, exact where few documents differ; Holm: over \
              comparisons: {2}. Detectable: the smallest true difference that these documents would have shown in four of five cases, \
              among so many cells; none where too few differ. Documents: those that differ. *: {3} documents or more differ and the interval leaves out 0; of so many groups one in twenty \
              would by chance.",

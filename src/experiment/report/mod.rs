@@ -41,6 +41,8 @@ use crate::{
 
 /// Pairs of codes in the table of confusions.
 const CONFUSIONS: usize = 20;
+/// How the names of files begin that a page is made from.
+const STAGED_PAGE: &str = ".page";
 /// Resamples of the intervals.
 const RESAMPLES: usize = 10_000;
 /// What a document may be looked for by: a bit each in the flags that the browser is given.
@@ -83,7 +85,7 @@ pub fn report<P: AsRef<Path>>(paths: &[P], path: &Path) -> Result<()> {
     let gold = Gold::load(&run)?;
     let failed = |e| Error::write(path, e);
     // The head needs all that the documents say: these go into a file of their own first.
-    let mut blocks = BufWriter::new(artifact::stage_beside(path)?);
+    let mut blocks = BufWriter::new(artifact::stage_as(STAGED_PAGE, path)?);
     let mut table = CodeTable::default();
     write_documents(&gold, &mut table, &mut blocks).map_err(failed)?;
     let mut told = Vec::new();
@@ -93,7 +95,7 @@ pub fn report<P: AsRef<Path>>(paths: &[P], path: &Path) -> Result<()> {
     }
     let head = head(&run, &gold, &told, &table, &warnings)?;
     let mut blocks = blocks.into_inner().map_err(|e| failed(e.into_error()))?;
-    let mut page = artifact::stage_beside(path)?;
+    let mut page = artifact::stage_as(STAGED_PAGE, path)?;
     let mut write = || -> io::Result<()> {
         page.write_all(head.as_bytes())?;
         blocks.as_file_mut().rewind()?;
