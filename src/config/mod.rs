@@ -326,14 +326,11 @@ impl PipelineConfig {
 
 /// Puts Rust's names of numbers into words.
 fn in_words(message: &str) -> String {
-    let words = [
-        ("usize", "a whole number"),
-        ("u64", "a whole number"),
-        ("u32", "a whole number"),
-        ("f32", "a number"),
-        ("f64", "a number"),
-    ];
-    words.iter().fold(message.to_owned(), |message, (name, words)| message.replace(name, words))
+    let replaced = |message: String, names: &[&str], words: &str| {
+        names.iter().fold(message, |message, name| message.replace(name, words))
+    };
+    let message = replaced(message.to_owned(), &["usize", "u64", "u32"], "a whole number");
+    replaced(message, &["f32", "f64"], "a number")
 }
 
 /// Sets one key of a pipeline: `SECTION.KEY=VALUE` (the section may have parts, as in `ner.llm.prompt`), where a value that is no TOML is taken as a string.
