@@ -12,7 +12,7 @@ use anyhow::bail;
 
 use super::progress::Progress;
 use crate::{
-    cli::{DONE, FINISHED_WITH_FAILURES, manifest::machine, show},
+    cli::{DONE, FINISHED_WITH_FAILURES, manifest::machine, show, warn},
     experiment::{
         cache::Cache,
         cells::{Cell, cells, count},
@@ -128,9 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let outcome = run.into_folder(folder, &mut progress)?;
         show(leaderboard(folder)?)?;
         tell(&outcome, folder);
-        if let Some(warning) = outcome.scored_on_dev.and_then(warning_of_choosing) {
-            eprintln!("warning: {warning}");
-        }
+        warn(outcome.scored_on_dev.and_then(warning_of_choosing).as_slice());
         is_whole &= outcome.failed == 0 && outcome.failed_documents == 0 && !outcome.interrupted;
         if outcome.interrupted {
             break;

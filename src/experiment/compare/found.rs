@@ -44,10 +44,11 @@ impl Found {
             let got = warnings.into_iter().next().unwrap_or_else(|| "none".into());
             return Err(different("a run with cells that were run", got));
         }
-        let run = on_same_documents(&cells)?;
         let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-        let scored = runs.into_iter().map(|run| Ok(RunManifest::load(run)?.scored_on_dev));
-        let scored = scored.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
+        let runs = runs.into_iter().map(|run| Ok((run, RunManifest::load(run)?))).collect::<Result<Vec<_>>>()?;
+        on_same_documents(&runs)?;
+        let run = cells[0].run().to_owned();
+        let scored = runs.iter().filter_map(|(_, manifest)| manifest.scored_on_dev).max();
         warnings.extend(scored.and_then(warning_of_choosing));
         Ok(Self { run, cells: named(cells), warnings })
     }
@@ -62,18 +63,16 @@ pub fn warning_of_choosing(scored: usize) -> Option<String> {
     (scored > 1).then_some(warning)
 }
 
-/// Returns the run of the first of some cells, which must all be on the same documents.
-fn on_same_documents(cells: &[CellFolder]) -> Result<PathBuf> {
-    let runs: BTreeSet<&Path> = cells.iter().map(CellFolder::run).collect();
-    let first = cells.first().map_or(Path::new("."), CellFolder::run).to_owned();
-    let documents_sha256 = RunManifest::load(&first)?.documents_sha256;
-    for run in &runs {
-        if RunManifest::load(run)?.documents_sha256 != documents_sha256 {
-            let got = format!("others in {} than in {}", run.display(), first.display());
-            return Err(different("runs on the same documents with the same annotation", got));
+/// Refuses runs that are on different documents.
+fn on_same_documents(runs: &[(&Path, RunManifest)]) -> Result<()> {
+    let differs = |two: &[(&Path, RunManifest)]| two[0].1.documents_sha256 != two[1].1.documents_sha256;
+    match runs.windows(2).find(|two| differs(two)) {
+        None => Ok(()),
+        Some(two) => {
+            let got = format!("others in {} than in {}", two[1].0.display(), two[0].0.display());
+            Err(different("runs on the same documents with the same annotation", got))
         }
     }
-    Ok(first)
 }
 
 /// Names cells so that each is told from the others.
